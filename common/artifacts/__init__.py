@@ -1,0 +1,1 @@
+"""Bytes and digests, whatever they hold."""

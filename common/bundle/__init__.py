@@ -1,0 +1,1 @@
+"""The immutable, content-addressed result of a training."""

@@ -1,0 +1,82 @@
+"""Loads a YAML file into a frozen model and says which field is wrong. Knows no field itself: each app's `config.py` holds its own."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from common.errors import ConfigError
+
+
+class Frozen(BaseModel):
+    """A value: immutable, and an unknown key is an error. Every model that crosses a process boundary inherits from it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def describe(error: ValidationError) -> str:
+    """One line a field: where it is, what came, what was expected."""
+    lines = []
+    for problem in error.errors(include_url=False):
+        where = ".".join(str(part) for part in problem["loc"]) or "(whole document)"
+        got = "" if problem["type"] == "missing" else f"; got {problem['input']!r:.80}"
+        lines.append(f"{where}: {problem['msg']}{got}")
+    return "\n".join(lines)
+
+
+def parse(data: object, model: type[Model], *, source: str) -> Model:
+    """`data` as a `model`. Raises ConfigError naming `source` and each field that is wrong."""
+    try:
+        return model.model_validate(data)
+    except ValidationError as error:
+        raise ConfigError(f"{source}:\n{describe(error)}") from error
+
+
+def read_yaml(path: Path | str) -> object:
+    """The document in a YAML file; an empty file is an empty mapping. Raises ConfigError with line and column."""
+    try:
+        return yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
+    except FileNotFoundError as error:
+        raise ConfigError(f"{path}: no such file") from error
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: not YAML: {error}") from error
+
+
+def with_overrides(data: Mapping[str, object], overrides: Sequence[str]) -> dict[str, object]:
+    """`data` with dotted `key=value` overrides; values are read as YAML, so `a.b=3` is a number and `a.c=[1, 2]` a list."""
+    result = {key: value for key, value in data.items()}
+    for override in overrides:
+        dotted, separator, text = override.partition("=")
+        if not separator or not dotted:
+            raise ConfigError(f"override {override!r}: expected key=value, for example sft.learning_rate=2e-4")
+        *parents, leaf = dotted.split(".")
+        node = result
+        for parent in parents:
+            child = node.get(parent)
+            copied = dict(child) if isinstance(child, Mapping) else {}
+            node[parent] = copied
+            node = copied
+        value = yaml.safe_load(text)
+        node[leaf] = _number(value) if isinstance(value, str) else value
+    return result
+
+
+def _number(text: str) -> str | float:
+    """YAML 1.1 reads 2e-4 as text; people mean the number."""
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
+def load_config(path: Path | str, model: type[Model], overrides: Sequence[str] = ()) -> Model:
+    """The file as a `model`, with `overrides` applied. Raises ConfigError naming file and field; unknown keys are errors."""
+    data = read_yaml(path)
+    if not isinstance(data, Mapping):
+        raise ConfigError(f"{path}: expected a mapping at the top, got {type(data).__name__}")
+    return parse(with_overrides(data, overrides), model, source=str(path))

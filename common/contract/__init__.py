@@ -1,0 +1,1 @@
+"""What crosses HTTP, for server, client, page and bench alike."""

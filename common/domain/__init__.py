@@ -1,0 +1,1 @@
+"""The nouns, pure: nothing here reads a file, a clock or a model."""

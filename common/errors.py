@@ -1,0 +1,138 @@
+"""Every error a caller can act on, with the stable code and HTTP status it crosses the wire with. What only we can break is an `assert`.
+
+LiyouError
+  BadInput ......... the caller sent or wrote something wrong (422)
+  NotFound ......... what was named does not exist (404)
+  Refused .......... it exists, and using it would be unsafe or untrue (409)
+  Unavailable ...... right now it cannot be done; trying again may work (503)
+"""
+
+
+class LiyouError(Exception):
+    """`code` is stable across releases and part of the HTTP contract; `retryable` says whether the same call may succeed later."""
+
+    code = "internal"
+    status = 500
+    retryable = False
+
+
+class BadInput(LiyouError):
+    code, status = "bad_input", 422
+
+
+class ConfigError(BadInput):
+    """A configuration, pack or mapping file names an unknown field or a wrong value."""
+
+    code = "bad_config"
+
+
+class BadRow(BadInput):
+    """A raw row cannot become a record; goes to the rejects file with row number and remedy."""
+
+    code = "bad_row"
+
+
+class BadRequest(BadInput):
+    """The body is not JSON, or not of the shape the schema says."""
+
+    code, status = "bad_request", 400
+
+
+class BadControl(BadInput):
+    """A control code that the bundle's vocabulary does not have."""
+
+    code = "bad_control"
+
+
+class TooLarge(BadInput):
+    """A body, page or prompt beyond its documented bound."""
+
+    code, status = "too_large", 413
+
+
+class UnsupportedMedia(BadInput):
+    code, status = "unsupported_media_type", 415
+
+
+class PromptTooLong(BadInput):
+    """A prompt that does not fit the base model even after the oldest history was dropped."""
+
+    code = "prompt_too_long"
+
+
+class UnsupportedModel(BadInput):
+    """A base model of a kind that the engine or the trimmer cannot run; named, never guessed."""
+
+    code = "unsupported_model"
+
+
+class NotFound(LiyouError):
+    code, status = "not_found", 404
+
+
+class ProductNotFound(NotFound):
+    code = "product_not_found"
+
+
+class BundleNotFound(NotFound):
+    code = "bundle_not_found"
+
+
+class ArtifactNotFound(NotFound):
+    code = "artifact_not_found"
+
+
+class Refused(LiyouError):
+    code, status = "refused", 409
+
+
+class DigestMismatch(Refused):
+    """Bytes that are not the ones their digest names: corruption or tampering."""
+
+    code = "digest_mismatch"
+
+
+class BundleMismatch(Refused):
+    """A bundle that this build cannot run as it was trained (prompt version, base, tokenizer, pack)."""
+
+    code = "bundle_mismatch"
+
+
+class CanaryFailed(Refused):
+    """The loaded model does not say what it said when it was trained, or says what the bare base says."""
+
+    code = "canary_failed"
+
+
+class PromotionRefused(Refused):
+    code = "promotion_refused"
+
+
+class AliasConflict(Refused):
+    """Somebody else moved the alias first; read it again and decide again."""
+
+    code, retryable = "alias_conflict", True
+
+
+class TrainingDiverged(Refused):
+    """A guard tripped: NaN, collapse or drift; the last good state is kept."""
+
+    code = "training_diverged"
+
+
+class Unavailable(LiyouError):
+    code, status, retryable = "unavailable", 503, True
+
+
+class StorageUnreachable(Unavailable):
+    code = "storage_unreachable"
+
+
+class Overloaded(Unavailable):
+    code, status = "overloaded", 503
+
+
+class DeadlineExceeded(Unavailable):
+    """Not even a template was possible before the caller's deadline."""
+
+    code, status = "deadline_exceeded", 504

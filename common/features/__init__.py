@@ -1,0 +1,1 @@
+"""From raw rows to what a prompt may say of a user."""

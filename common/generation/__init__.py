@@ -1,0 +1,1 @@
+"""From contexts to candidate texts and to the one answer."""

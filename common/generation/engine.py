@@ -1,0 +1,71 @@
+"""What a decode engine is: sequences go in, finished sequences come out, each with its own seed. Knows no model and no library but numpy."""
+
+from collections.abc import Sequence as Many
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from common.domain.decoding import DecodingParams
+
+FinishReason = Literal["stop", "length", "cancelled"]
+
+
+@dataclass(frozen=True, slots=True)
+class Sequence:
+    """One prompt to continue. Two sequences with equal first `prefix_len` ids may share one prefill; that changes no token."""
+
+    prompt_ids: tuple[int, ...]
+    prefix_len: int
+    seed: int
+    null_prompt_ids: tuple[int, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TokenFeatures:
+    """What the discriminator reads of a text, one row a token: T = answer tokens (the end token included when it was produced), D = hidden size.
+
+    Row t belongs to the t-th answer token and holds the state that predicted it.
+    """
+
+    ids_T: NDArray[np.int32]
+    hidden_TD: NDArray[np.float16]
+    stats_T3: NDArray[np.float32]
+    """log-probability of the token, entropy of the distribution, gap between the best token's log-probability and this one's; nats, at temperature 1."""
+
+
+@dataclass(frozen=True, slots=True)
+class Generated:
+    """`ids` are without the end token; `logprobs` (nats) are of the model's own distribution at temperature 1, one per id plus one for the end token if `finish_reason` is "stop"."""
+
+    ids: tuple[int, ...]
+    logprobs: tuple[float, ...]
+    features: TokenFeatures | None
+    finish_reason: FinishReason
+
+
+class Engine(Protocol):
+    def submit(self, sequence: Sequence, *, decoding: DecodingParams) -> int:
+        """Queue a sequence. Raises PromptTooLong when prompt and answer cannot fit."""
+
+    def step(self) -> list[tuple[int, Generated]]:
+        """Admit what fits, decode one token for every running sequence, return those that finished (cancelled ones too). Empty engine: []."""
+
+    def cancel(self, sequence_id: int) -> None:
+        """The sequence stops at the next token and comes back as "cancelled"; an unknown or finished id is ignored."""
+
+    @property
+    def busy(self) -> bool:
+        """Whether anything is queued or running."""
+
+
+def generate(engine: Engine, sequences: Many[Sequence], *, decoding: DecodingParams) -> list[Generated]:
+    """All sequences to the end, in the order given. The engine must be idle: results of other callers would be lost."""
+    assert not engine.busy, "generate() needs an idle engine"
+    order = {engine.submit(sequence, decoding=decoding): index for index, sequence in enumerate(sequences)}
+    results: dict[int, Generated] = {}
+    while engine.busy:
+        for sequence_id, generated in engine.step():
+            results[order[sequence_id]] = generated
+    return [results[index] for index in range(len(sequences))]

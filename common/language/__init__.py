@@ -1,0 +1,1 @@
+"""Prompt, tokens and base models: everything between a context and token ids."""

@@ -1,0 +1,1 @@
+"""What reports measure, on strings and arrays."""

@@ -1,0 +1,1 @@
+"""A business domain as data: controls, facts, lexicon, knowledge, templates."""

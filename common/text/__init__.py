@@ -1,0 +1,1 @@
+"""Strings only: normalising, numbers as written, segments."""

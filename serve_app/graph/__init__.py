@@ -1,0 +1,1 @@
+"""The deployments of the serving graph, thin over common."""

@@ -1,0 +1,1 @@
+"""What is live, and what is kept between requests."""

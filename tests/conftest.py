@@ -1,0 +1,23 @@
+"""What all tests share: where the shared data lies, deterministic property tests, and no network."""
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+settings.register_profile("repeatable", derandomize=True, deadline=None, max_examples=60)
+settings.load_profile("repeatable")
+
+ROOT = Path(__file__).resolve().parents[1]
+SHARED_DATA = ROOT.parent / "shared" / "data"
+
+
+@pytest.fixture
+def shared_data() -> Path:
+    """The folder of public data sets beside the project."""
+    if not SHARED_DATA.is_dir():
+        pytest.skip(f"shared data is absent: {SHARED_DATA} does not exist; its tests did not run")
+    return SHARED_DATA

@@ -1,0 +1,1 @@
+"""Public data sets as raw tables, point-in-time examples, splits."""

@@ -1,0 +1,1 @@
+"""One Ray Train run around the stages."""

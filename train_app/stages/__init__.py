@@ -1,0 +1,1 @@
+"""The stages of a training as plain functions from state to state."""

@@ -1,0 +1,1 @@
+"""Adversarial rounds: rollouts, rewards, advantages, losses, guards."""

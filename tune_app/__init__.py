@@ -1,0 +1,1 @@
+"""Search over the weightings of a training."""
