@@ -1,0 +1,33 @@
+# Every target does all of its own set-up. `make demo` and `make test` are the two to start with.
+PYTHON ?= python3.11
+VENV := .venv
+RUN := OMP_WAIT_POLICY=PASSIVE TOKENIZERS_PARALLELISM=false RAY_USAGE_STATS_ENABLED=0 HF_HUB_OFFLINE=1
+PACKAGES := common train_app serve_app tune_app cluster
+
+.PHONY: install demo test check fix starter clean
+
+install: $(VENV)/installed
+
+$(VENV)/installed: requirements.lock pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	touch $@
+
+demo: install  ## from raw logs to three served pages, about ten minutes
+	$(RUN) $(VENV)/bin/liyou demo
+
+test: install  ## every test, Ray included
+	$(RUN) $(VENV)/bin/python -m pytest
+
+check: install  ## style and types
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/mypy $(PACKAGES)
+
+fix: install
+	$(VENV)/bin/ruff format .
+	$(VENV)/bin/ruff check --fix .
+
+clean:
+	rm -rf out build .mypy_cache .ruff_cache

@@ -1,0 +1,47 @@
+"""The command `liyou`: finds the command and turns errors into exit codes. Each noun lives in `commands/` and is imported when called."""
+
+import importlib
+import sys
+
+from common.errors import BadInput, LiyouError, NotFound
+
+# Module under cluster.commands -> one line of help. Importing only the one that is called keeps `liyou --help` free of torch and ray.
+COMMANDS = {
+    "demo": "From nothing to three served pages in ten minutes: shop, training, evaluation, promotion, serving.",
+    "shop": "Simulate a shop: catalogue, people, behaviour and annotated reasons.",
+    "base": "Base models: fetch the real one, trim a vocabulary.",
+    "data": "Raw tables: import, build a snapshot, show it, forget a user.",
+    "train": "Train a bundle: SFT, discriminator, adversarial rounds, filtering, selection.",
+    "evaluate": "Measure a bundle on products that training never saw.",
+    "bundle": "Bundles in a registry: list, show, verify, promote, rollback, diff.",
+    "serve": "Serve a bundle on this machine over HTTP.",
+}
+
+HELP = """usage: liyou COMMAND [ARGUMENTS]; `liyou COMMAND --help` explains one
+
+Liyou explains a shop's recommendations.
+
+{commands}
+
+exit codes: 0 done, 1 failed, 2 wrong usage or wrong input"""
+
+
+def help_text() -> str:
+    return HELP.format(commands="\n".join(f"  {name:<9} {text}" for name, text in COMMANDS.items()))
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Entry point. What the caller can mend is one line on stderr and exit code 2; what only time or we can mend, 1."""
+    words = sys.argv[1:] if arguments is None else arguments
+    if not words or words[0] in ("-h", "--help"):
+        print(help_text())
+        return
+    name, *rest = words
+    if name not in COMMANDS:
+        sys.stderr.write(f"liyou: unknown command {name!r}; there are {', '.join(COMMANDS)}\n")
+        sys.exit(2)
+    try:
+        importlib.import_module(f"cluster.commands.{name}").app(rest, prog_name=f"liyou {name}")
+    except LiyouError as error:
+        sys.stderr.write(f"liyou {name}: {error.code}: {error}\n")
+        sys.exit(2 if isinstance(error, BadInput | NotFound) else 1)

@@ -1,0 +1,40 @@
+"""Joins a Ray cluster, or starts one on this machine. The only place that calls `ray.init`."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from common.errors import Unavailable
+
+
+@contextmanager
+def connect(
+    *, num_cpus: int | None = None, num_gpus: int | None = None, address: str | None = None, num_threads: int = 1
+) -> Iterator[None]:
+    """A session that is left as it was found: a cluster started here is shut down, one that was joined is not.
+
+    `address` None starts a local cluster with `num_cpus`/`num_gpus` logical resources (None: what the machine has). `num_threads`
+    is what OpenMP gets in workers that do not set it themselves; idle threads wait passively, since spinning ones made the same
+    training step ten times slower on a busy two-core machine. Raises Unavailable when no cluster answers at `address`.
+    """
+    import ray
+
+    if ray.is_initialized():
+        yield
+        return
+    environment = {"OMP_NUM_THREADS": str(num_threads), "OMP_WAIT_POLICY": "PASSIVE", "TOKENIZERS_PARALLELISM": "false"}
+    try:
+        ray.init(
+            address=address or "local",
+            num_cpus=None if address else num_cpus,
+            num_gpus=None if address else num_gpus,
+            include_dashboard=None if address else False,
+            log_to_driver=False,
+            configure_logging=False,
+            runtime_env={"env_vars": environment},
+        )
+    except ConnectionError as error:
+        raise Unavailable(f"no Ray cluster answers at {address!r}; start one with `ray start --head` or leave the address out") from error
+    try:
+        yield
+    finally:
+        ray.shutdown()
