@@ -17,7 +17,13 @@ class LiyouError(Exception):
 
 
 class BadInput(LiyouError):
+    """`fields` are (JSON pointer, what is wrong there) where the input was a document."""
+
     code, status = "bad_input", 422
+
+    def __init__(self, message: str = "", *, fields: tuple[tuple[str, str], ...] = ()) -> None:
+        super().__init__(message)
+        self.fields = fields
 
 
 class ConfigError(BadInput):
