@@ -21,3 +21,17 @@ def shared_data() -> Path:
     if not SHARED_DATA.is_dir():
         pytest.skip(f"shared data is absent: {SHARED_DATA} does not exist; its tests did not run")
     return SHARED_DATA
+
+
+# A test may be skipped for these reasons and for no other: a skip nobody decided on hides a failure.
+ALLOWED_SKIPS = ("shared data is absent", "the real base is absent")
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    skipped = reporter.stats.get("skipped", []) if reporter else []
+    reasons = [report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr) for report in skipped]
+    unexpected = [reason for reason in reasons if not any(allowed in reason for allowed in ALLOWED_SKIPS)]
+    if unexpected:
+        reporter.write_line(f"skips that are on no list: {unexpected}", red=True)
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
