@@ -1,5 +1,6 @@
 """Events up to a moment -> what a prompt may tell of a user. Knows no user and no clock; nothing at or after the moment is seen."""
 
+import re
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 
@@ -9,13 +10,13 @@ from common.domain.product import Product
 
 NUM_FAVOURITES = 3
 
-POSITIVE = tuple(
-    "不错 很好 超好 真好 好用 好吃 好看 好听 满意 喜欢 优秀 实惠 流畅 舒服 舒适 漂亮 大方 推荐 值得 惊喜 赞 棒 精致 "
-    "方便 划算 性价比高 清晰 耐用 结实 给力 回购 开心 完美 放心 新鲜 香".split()
+POSITIVE = re.compile(
+    "不错|很好|超好|真好|好用|好吃|好看|好听|满意|喜欢|优秀|实惠|流畅|舒服|舒适|漂亮|大方|推荐|值得|惊喜|赞|棒|精致|方便|"
+    "划算|性价比高|清晰|耐用|结实|给力|回购|开心|完美|放心|新鲜|香"
 )
-NEGATIVE = tuple(
-    "差 坏 失望 后悔 垃圾 难用 难吃 难看 难闻 难受 退货 退款 卡顿 破损 异味 掉色 起球 噪音大 太贵 不值 漏 发霉 粗糙 "
-    "劣质 敷衍 糟 假货 生气 一般般 不行 没用 褪色 变形 开裂 断了 松动".split()
+NEGATIVE = re.compile(
+    "差|坏|失望|后悔|垃圾|难用|难吃|难看|难闻|难受|退货|退款|卡顿|破损|异味|掉色|起球|噪音大|太贵|不值|漏|发霉|粗糙|劣质|"
+    "敷衍|糟|假货|生气|一般般|不行|没用|褪色|变形|开裂|断了|松动"
 )
 NEGATIONS = ("不", "没", "没有", "不太", "不怎么", "不算", "不是很", "并不", "毫无", "无")
 
@@ -68,11 +69,8 @@ def text_emotion(text: str) -> Emotion:
     """By counting words; a negation right before a positive word turns it around, one before a negative word cancels it."""
     balance = 0
     for words, sign, negated_sign in ((POSITIVE, 1, -1), (NEGATIVE, -1, 0)):
-        for word in words:
-            start = text.find(word)
-            while start >= 0:
-                balance += negated_sign if text[:start].endswith(NEGATIONS) else sign
-                start = text.find(word, start + len(word))
+        for match in words.finditer(text):
+            balance += negated_sign if text[: match.start()].endswith(NEGATIONS) else sign
     return "positive" if balance > 0 else "negative" if balance < 0 else "neutral"
 
 
