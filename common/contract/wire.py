@@ -1,0 +1,253 @@
+"""What crosses HTTP, both ways, with every field it will ever have (null until built), and the conversions to the domain's nouns.
+
+Requests refuse unknown fields; replies are read leniently, so that an older client lives with a newer server. Prices are numbers in the
+currency's unit here and minor units inside.
+"""
+
+from collections.abc import Mapping
+from datetime import datetime
+from decimal import Decimal
+from typing import Annotated, Literal
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StrictFloat, StrictInt, StrictStr, model_validator
+
+from common.config import Frozen
+from common.contract.provenance import Aigc
+from common.domain.controls import ControlVocabulary
+from common.domain.event import Event, EventKind
+from common.domain.money import money
+from common.domain.product import Attribute, Product
+from common.domain.reason import Evidence, QualityVerdict, Source, Span
+from common.errors import BadControl, LiyouError
+
+MAX_ITEMS = 50
+MAX_EVENTS = 500
+MAX_ATTRIBUTES = 64
+
+Identifier = Annotated[str, Field(min_length=1, max_length=128)]
+AttributeKey = Annotated[str, Field(min_length=1, max_length=40)]
+AttributeText = Annotated[StrictStr, Field(min_length=1, max_length=200)]
+AttributeScalar = AttributeText | StrictInt | Annotated[StrictFloat, Field(ge=-1e15, le=1e15)]
+AttributeValue = AttributeScalar | Annotated[list[AttributeScalar], Field(max_length=MAX_ATTRIBUTES)]
+Codes = Annotated[
+    dict[str, str | None],
+    Field(max_length=16, description="control -> value; null asks for no code, whatever the user's taste; absent leaves the choice to us"),
+]
+
+
+class RequestEvent(Frozen):
+    """Something the user did, for shops that keep behaviour to themselves."""
+
+    kind: EventKind
+    product_id: Identifier = Field(description="of the snapshot or an inline product of this request; any other cannot be named in a text")
+    at: AwareDatetime
+    event_id: Identifier | None = None
+    rating: float | None = Field(None, ge=1, le=5, strict=True)
+    text: str | None = Field(None, max_length=5000)
+
+
+class RequestUser(Frozen):
+    user_id: Identifier
+    events: tuple[RequestEvent, ...] | None = Field(
+        None, max_length=MAX_EVENTS, description="null: look the user up; a list: this and nothing else is the user's past"
+    )
+
+    def to_domain(self) -> tuple[Event, ...]:
+        """The inline events, oldest first; events without an id get their position as one."""
+        events = [
+            Event(event_id=e.event_id or f"inline-{index}", user_id=self.user_id, **e.model_dump(exclude={"event_id"}))
+            for index, e in enumerate(self.events or ())
+        ]
+        return tuple(sorted(events, key=lambda event: event.at))
+
+
+class RequestProduct(Frozen):
+    """A product the snapshot does not have, or has in another state. Only what stands here can be stated of it."""
+
+    product_id: Identifier
+    title: str = Field(min_length=1, max_length=300)
+    category: str = Field(min_length=1, max_length=80, description="leaf category as a noun (蓝牙耳机)")
+    attributes: dict[AttributeKey, AttributeValue] = Field(default_factory=dict, max_length=MAX_ATTRIBUTES)
+    price: float | None = Field(None, ge=0, le=1e12, strict=True, description="in the currency's unit (299.0 yuan)")
+    currency: str = Field("CNY", pattern=r"^[A-Z]{3}$")
+    rating: float | None = Field(None, ge=0, le=5, strict=True)
+    rating_count: int | None = Field(None, ge=0, le=2**53, strict=True)
+    description: str | None = Field(None, max_length=5000)
+    image: str | None = Field(None, max_length=500)
+    updated_at: datetime | None = None
+
+    @model_validator(mode="after")
+    def _few_attributes(self) -> "RequestProduct":
+        if (count := len(self._pairs())) > MAX_ATTRIBUTES:
+            raise ValueError(f"attributes hold {count} values, lists counted by entry; at most {MAX_ATTRIBUTES}")
+        return self
+
+    def _pairs(self) -> list[tuple[str, str | int | float]]:
+        return [(key, value) for key, values in self.attributes.items() for value in (values if isinstance(values, list) else [values])]
+
+    def to_domain(self) -> Product:
+        return Product(
+            product_id=self.product_id,
+            title=self.title,
+            category=self.category,
+            attributes=tuple(Attribute(key=key, value=number_text(value)) for key, value in self._pairs()),
+            price=None if self.price is None else money(self.price, self.currency),
+            rating=self.rating,
+            rating_count=self.rating_count,
+            description=self.description,
+            image=self.image,
+            updated_at=self.updated_at,
+        )
+
+
+def number_text(value: str | int | float) -> str:
+    """An attribute as the catalogue writes it: 30.0 is "30", 5e-1 is "0.5"; text stays."""
+    if isinstance(value, float):
+        exact = Decimal(str(value))
+        return str(int(value)) if exact == exact.to_integral_value() else format(exact.normalize(), "f")
+    return str(value)
+
+
+class RequestItem(Frozen):
+    """One place on the page: a product by its id, or itself."""
+
+    product_id: Identifier | None = None
+    product: RequestProduct | None = None
+    controls: Codes = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _one_product(self) -> "RequestItem":
+        if (self.product_id is None) == (self.product is None):
+            raise ValueError("expected either product_id or product, " + ("got neither" if self.product is None else "got both"))
+        return self
+
+    @property
+    def names(self) -> str:
+        """The id of the product, however it was given."""
+        return self.product_id or (self.product.product_id if self.product else "")
+
+
+class ReasonsRequest(Frozen):
+    """A page of products for one user. Answers keep this order; a product may stand on a page twice (with other codes)."""
+
+    user: RequestUser | None = Field(None, description="absent: a new user")
+    channel: str | None = Field(None, max_length=32)
+    controls: Codes = Field(default_factory=dict)
+    items: tuple[RequestItem, ...] = Field(min_length=1, max_length=MAX_ITEMS)
+
+    def codes(self, item: RequestItem) -> dict[str, str | None]:
+        """What is asked for one item: its own codes over the page's."""
+        return {**self.controls, **item.controls}
+
+    def check_codes(self, vocabulary: ControlVocabulary) -> None:
+        """Raises BadControl naming every code that the vocabulary does not have, by its place in the request."""
+        asked: list[tuple[str, Mapping[str, str | None]]] = [("/controls", self.controls)]
+        asked += [(f"/items/{index}/controls", item.controls) for index, item in enumerate(self.items)]
+        fields = []
+        for where, codes in asked:
+            for name, value in codes.items():
+                try:
+                    vocabulary.check({name: vocabulary_value(vocabulary, name) if value is None else value})
+                except BadControl as error:
+                    fields.append((f"{where}/{name.replace('~', '~0').replace('/', '~1')}", str(error)))
+        if fields:
+            raise BadControl(f"{fields[0][0]}: {fields[0][1]}", fields=tuple(fields))
+
+
+def vocabulary_value(vocabulary: ControlVocabulary, name: str) -> str:
+    """Some value that the control has, so that a null code is checked for its control alone; empty when there is no such control."""
+    return next((control.values[0].name for control in vocabulary.controls if control.name == name), "")
+
+
+class Reply(BaseModel):
+    """Something we answer. Unknown fields are ignored when it is read."""
+
+    model_config = ConfigDict(frozen=True)
+
+
+class ItemError(Reply):
+    code: str
+    message: str
+    retryable: bool
+
+
+class ItemCheck(Reply):
+    passed: bool
+    findings: tuple[str, ...] = ()
+
+
+class ItemVerdict(Reply):
+    accepted: bool
+    score: float | None = Field(None, description="calibrated probability that a person would have written this here; null for templates")
+    checks: dict[str, ItemCheck]
+
+
+class ItemEvidence(Reply):
+    """A claim of the text and the fact it rests on."""
+
+    text: str
+    span: Span = Field(description="[start, end) in Unicode code points of the item's text")
+    source: str
+
+
+class ItemReason(Reply):
+    """The answer for one item of the request. With status "error" only product_id and error are set."""
+
+    product_id: str
+    status: Literal["ok", "error"]
+    text: str | None = None
+    source: Source | None = None
+    controls: dict[str, str] | None = None
+    verdict: ItemVerdict | None = None
+    evidence: tuple[ItemEvidence, ...] = ()
+    aigc: Aigc | None = None
+    signature: str | None = None
+    error: ItemError | None = None
+    attempts: int = Field(0, description="rounds of generation before this answer")
+    degraded: str | None = Field(None, description="why a template is shown; null when the model answered")
+
+
+class ReasonsResponse(Reply):
+    request_id: str
+    bundle_id: str
+    policy_version: str
+    degraded: bool = Field(description="whether some item shows a template because the model did not answer in time or well enough")
+    items: tuple[ItemReason, ...]
+
+
+class ModelCard(Reply):
+    bundle_id: str
+    policy_version: str
+    prompt_version: int
+    base: str = Field(description="the base model as it was named in training, with its digest")
+    controls: tuple[dict[str, object], ...] = Field(description="control codes in prompt order: name, values, default")
+
+
+class ModelsResponse(Reply):
+    models: tuple[ModelCard, ...]
+
+
+class Health(Reply):
+    status: Literal["ok"] = "ok"
+
+
+def verdict_of(verdict: QualityVerdict) -> ItemVerdict:
+    checks = {name: ItemCheck(passed=check.passed, findings=check.findings) for name, check in verdict.checks.items()}
+    return ItemVerdict(accepted=verdict.accepted, score=verdict.score, checks=checks)
+
+
+def evidence_of(evidence: tuple[Evidence, ...]) -> tuple[ItemEvidence, ...]:
+    return tuple(ItemEvidence(text=entry.text, span=entry.span, source=entry.source) for entry in evidence)
+
+
+def item_error(product_id: str, error: LiyouError) -> ItemReason:
+    return ItemReason(
+        product_id=product_id, status="error", error=ItemError(code=error.code, message=str(error), retryable=error.retryable)
+    )
+
+
+def control_cards(vocabulary: ControlVocabulary) -> tuple[dict[str, object], ...]:
+    return tuple(
+        {"name": control.name, "values": [value.name for value in control.values], "default": control.default}
+        for control in vocabulary.controls
+    )
