@@ -1,13 +1,11 @@
-"""What a decode engine is: sequences go in, finished sequences come out, each with its own seed. Knows no model and no library but numpy."""
+"""What a decode engine is: sequences go in, finished sequences come out, each with its own seed. Knows no model and no library."""
 
 from collections.abc import Sequence as Many
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
 from common.domain.decoding import DecodingParams
+from common.domain.token_features import TokenFeatures as TokenFeatures
 
 FinishReason = Literal["stop", "length", "cancelled"]
 
@@ -20,19 +18,6 @@ class Sequence:
     prefix_len: int
     seed: int
     null_prompt_ids: tuple[int, ...] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class TokenFeatures:
-    """What the discriminator reads of a text, one row a token: T = answer tokens (the end token included when it was produced), D = hidden size.
-
-    Row t belongs to the t-th answer token and holds the state that predicted it.
-    """
-
-    ids_T: NDArray[np.int32]
-    hidden_TD: NDArray[np.float16]
-    stats_T3: NDArray[np.float32]
-    """log-probability of the token, entropy of the distribution, gap between the best token's log-probability and this one's; nats, at temperature 1."""
 
 
 @dataclass(frozen=True, slots=True)
