@@ -102,7 +102,7 @@ def from_error(error: LiyouError, *, request_id: str) -> Problem:
 
 
 def from_validation(details: Sequence[ValidationDetails], *, document: object, request_id: str) -> Problem:
-    """`details` as pydantic's `errors()` gives them; `document` is what was validated, by which a location's keys are told from branches."""
+    """`details` as pydantic's `errors()` gives them; `document` is what was validated, to tell keys from union branches."""
     found: dict[str, list[str]] = {}
     for detail in details:
         if detail["type"] == "too_short" and any(_below(other["loc"], detail["loc"]) for other in details):

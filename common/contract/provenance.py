@@ -17,7 +17,7 @@ DISPLAY = "AI生成"
 
 
 class Statement(Frozen):
-    """What we vouch for when we answer: this text, for this product, from this source. Two items cannot swap texts: the product stands in it."""
+    """What we vouch for when we answer: this text, for this product, from this source. Items cannot swap texts: it names its product."""
 
     v: Literal[1] = 1
     product_id: str

@@ -1,0 +1,119 @@
+"""The HTTP surface as a plain ASGI app: reads, checks, calls `answer_page`, answers. Knows neither Ray Serve nor how a page is answered."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import Protocol
+
+import orjson
+from fastapi import FastAPI, Request
+from pydantic import BaseModel, ValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from common.contract import problems
+from common.contract.deadline import HEADER as DEADLINE_HEADER
+from common.contract.deadline import Deadline, parse_deadline_ms
+from common.contract.wire import Health, ModelsResponse, ReasonsRequest, ReasonsResponse
+from common.errors import BadInput, DeadlineExceeded, LiyouError, Unavailable
+from serve_app.http.limits import HttpLimits, read_json
+from serve_app.http.openapi import REASONS_REQUEST, document, problem_answers
+from serve_app.http.request_id import RequestIdMiddleware, problem_response
+
+
+class AnswerPage(Protocol):
+    async def __call__(self, request: ReasonsRequest, *, request_id: str, deadline: Deadline) -> ReasonsResponse:
+        """The whole page, every item answered. Raises BadControl, or Unavailable when not even templates were possible."""
+
+
+class RefusedDocument(BadInput):
+    """A body that is JSON but not of the schema; keeps what pydantic found until it is told."""
+
+    def __init__(self, error: ValidationError, document: object) -> None:
+        super().__init__("the body is not of the schema")
+        self.details: list[problems.ValidationDetails] = [
+            {"type": entry["type"], "loc": entry["loc"], "msg": entry["msg"]}
+            for entry in error.errors(include_url=False, include_input=False)
+        ]
+        self.document = document
+
+
+def create_api(
+    answer_page: AnswerPage,
+    *,
+    ready: Callable[[], Awaitable[str | None]],
+    models: Callable[[], Awaitable[ModelsResponse]],
+    limits: HttpLimits | None = None,
+    clock: Callable[[], float] = time.monotonic,
+    echo_request_id: bool = True,
+) -> FastAPI:
+    """`ready` says in a sentence what is missing, or None. `echo_request_id` is off where a proxy in front echoes the header itself."""
+    bounds = limits or HttpLimits()
+    app = FastAPI(title="Liyou", version="1", docs_url=None, redoc_url=None, redirect_slashes=False)
+    app.add_middleware(RequestIdMiddleware, echo=echo_request_id)
+
+    @app.post(
+        "/v1/reasons",
+        response_model=ReasonsResponse,
+        openapi_extra=REASONS_REQUEST,
+        responses=problem_answers(400, 413, 415, 422, 500, 503, 504),
+        summary="Reasons for a page of 1 to 50 products, in the order asked",
+    )
+    async def reasons(request: Request) -> Response:
+        arrived_s = clock()
+        milliseconds = parse_deadline_ms(request.headers.get(DEADLINE_HEADER), limits=bounds.deadline)
+        deadline = Deadline.after(milliseconds, now_s=arrived_s)
+        page = parse_page(await read_json(request, limits=bounds))
+        try:
+            async with asyncio.timeout(deadline.left_s(now_s=clock()) + bounds.grace_s):
+                answer = await answer_page(page, request_id=request.state.request_id, deadline=deadline)
+        except TimeoutError as error:
+            raise DeadlineExceeded(f"not even a template was possible within {milliseconds} ms") from error
+        return json_response(answer)
+
+    @app.get("/v1/models", response_model=ModelsResponse, responses=problem_answers(503), summary="Which bundle answers, and its codes")
+    async def list_models() -> Response:
+        return json_response(await models())
+
+    @app.get("/livez", response_model=Health, summary="The process answers")
+    async def livez() -> Response:
+        return json_response(Health())
+
+    @app.get("/readyz", response_model=Health, responses=problem_answers(503), summary="Pages can be answered")
+    async def readyz() -> Response:
+        if (missing := await ready()) is not None:
+            raise Unavailable(missing)
+        return json_response(Health())
+
+    _add_problem_handlers(app, bounds)
+    app.openapi = lambda: document(app)  # type: ignore[method-assign]
+    return app
+
+
+def parse_page(body: object) -> ReasonsRequest:
+    """The body as a request. Raises RefusedDocument with every field that is wrong."""
+    try:
+        return ReasonsRequest.model_validate(body)
+    except ValidationError as error:
+        raise RefusedDocument(error, body) from error
+
+
+def json_response(body: BaseModel) -> Response:
+    return Response(orjson.dumps(body.model_dump(mode="json")), media_type="application/json")
+
+
+def _add_problem_handlers(app: FastAPI, limits: HttpLimits) -> None:
+    async def refused(request: Request, error: Exception) -> Response:
+        request_id = request.state.request_id
+        if isinstance(error, RefusedDocument):
+            return problem_response(problems.from_validation(error.details, document=error.document, request_id=request_id))
+        if isinstance(error, HTTPException):
+            detail = f"{request.method} {request.url.path}: {error.detail}"[:300]
+            problem = problems.from_status(error.status_code, detail=detail, request_id=request_id)
+            return problem_response(problem, headers=dict(error.headers or {}))
+        assert isinstance(error, LiyouError)
+        problem = problems.from_error(error, request_id=request_id)
+        return problem_response(problem, headers={"Retry-After": str(limits.retry_after_s)} if problem.retryable else None)
+
+    for kind in (LiyouError, HTTPException):
+        app.add_exception_handler(kind, refused)

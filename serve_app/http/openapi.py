@@ -1,0 +1,80 @@
+"""The OpenAPI document: what FastAPI finds in the routes, plus bodies read by hand. `python -m serve_app.http.openapi` writes it."""
+
+from pathlib import Path
+from typing import NoReturn
+
+import orjson
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from pydantic.json_schema import models_json_schema
+
+from common.contract.deadline import HEADER as DEADLINE_HEADER
+from common.contract.problems import MEDIA_TYPE, Problem
+from common.contract.wire import ReasonsRequest
+
+COMMITTED = Path(__file__).resolve().parents[1] / "openapi.json"
+REF = "#/components/schemas/{model}"
+MEANINGS = {
+    400: "not JSON, or nested too deeply",
+    413: "body too large",
+    415: "not application/json",
+    422: "not of the schema, an unknown control code, or a deadline out of bounds",
+    500: "broken on our side",
+    503: "not possible right now; see Retry-After",
+    504: "not even a template was possible before the deadline",
+}
+REASONS_REQUEST: dict[str, object] = {
+    "requestBody": {"required": True, "content": {"application/json": {"schema": {"$ref": REF.format(model="ReasonsRequest")}}}},
+    "parameters": [
+        {
+            "name": DEADLINE_HEADER,
+            "in": "header",
+            "required": False,
+            "schema": {"type": "integer"},
+            "description": "milliseconds the caller will wait; items that cannot be generated in time show a template",
+        },
+        {
+            "name": "X-Request-ID",
+            "in": "header",
+            "required": False,
+            "schema": {"type": "string", "maxLength": 128},
+            "description": "echoed on every answer; one is made where it is absent",
+        },
+    ],
+}
+
+
+def problem_answers(*statuses: int) -> dict[int | str, dict[str, object]]:
+    content = {MEDIA_TYPE: {"schema": {"$ref": REF.format(model="Problem")}}}
+    return {status: {"description": MEANINGS[status], "content": content} for status in statuses}
+
+
+def document(app: FastAPI) -> dict[str, object]:
+    """The whole document, made once an app."""
+    if not app.openapi_schema:
+        schema = get_openapi(title=app.title, version=app.version, routes=app.routes)
+        _, ours = models_json_schema([(ReasonsRequest, "validation"), (Problem, "serialization")], ref_template=REF)
+        schema["components"]["schemas"] = dict(sorted((schema["components"]["schemas"] | ours["$defs"]).items()))
+        app.openapi_schema = schema
+    return app.openapi_schema
+
+
+def rendered(app: FastAPI) -> bytes:
+    """The document as it is committed: indented and with a final newline, so that its diff can be read."""
+    return orjson.dumps(document(app), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+
+
+def main() -> None:
+    """Writes the committed document anew; run it after a change to the contract and read the diff."""
+    from serve_app.http.api import create_api
+
+    async def never(*_: object, **__: object) -> NoReturn:
+        raise AssertionError("only the document is wanted")
+
+    app = create_api(never, ready=never, models=never)
+    COMMITTED.write_bytes(rendered(app))
+    print(f"wrote {COMMITTED}")
+
+
+if __name__ == "__main__":
+    main()

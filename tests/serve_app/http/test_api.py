@@ -1,0 +1,205 @@
+"""The HTTP surface without Serve: what it refuses, and how every answer looks."""
+
+import asyncio
+from collections.abc import Iterator
+from typing import Any
+
+import orjson
+import pytest
+from starlette.testclient import TestClient
+
+from common.contract.deadline import Deadline, DeadlineLimits
+from common.contract.wire import ItemReason, ModelCard, ModelsResponse, ReasonsRequest, ReasonsResponse, item_error
+from common.domain.controls import Control, ControlValue, ControlVocabulary
+from common.errors import Overloaded, ProductNotFound
+from serve_app.http.api import create_api
+from serve_app.http.limits import HttpLimits
+
+VOCABULARY = ControlVocabulary(
+    controls=(
+        Control(name="style", word="风格", values=(ControlValue(name="concise", word="简洁"), ControlValue(name="detailed", word="详细"))),
+    )
+)
+EARBUDS = {"product_id": "p1", "title": "静音蓝牙耳机", "category": "蓝牙耳机"}
+LIMITS = HttpLimits(max_body_bytes=20_000, grace_s=0.05, deadline=DeadlineLimits(default_ms=2000, min_ms=10, max_ms=5000))
+
+
+async def answer_page(request: ReasonsRequest, *, request_id: str, deadline: Deadline) -> ReasonsResponse:
+    request.check_codes(VOCABULARY)
+    if request.channel == "broken":
+        raise ZeroDivisionError("/srv/secret/path")
+    if request.channel == "busy":
+        raise Overloaded("too many pages at once")
+    if request.channel == "slow":
+        await asyncio.sleep(30)
+    items = [
+        item_error(item.names, ProductNotFound(f"no product {item.names!r}")) if item.names == "unknown" else ItemReason(product_id=item.names, status="ok", text="好")
+        for item in request.items
+    ]  # fmt: skip
+    return ReasonsResponse(request_id=request_id, bundle_id="b1", policy_version="v1", degraded=False, items=tuple(items))
+
+
+class Readiness:
+    missing: str | None = None
+
+    async def __call__(self) -> str | None:
+        return self.missing
+
+
+async def models() -> ModelsResponse:
+    return ModelsResponse(models=(ModelCard(bundle_id="b1", policy_version="v1", prompt_version=1, base="tiny", controls=()),))
+
+
+@pytest.fixture
+def readiness() -> Readiness:
+    return Readiness()
+
+
+@pytest.fixture
+def client(readiness: Readiness) -> Iterator[TestClient]:
+    with TestClient(create_api(answer_page, ready=readiness, models=models, limits=LIMITS)) as client:
+        yield client
+
+
+def post(client: TestClient, body: Any, **headers: str) -> Any:
+    content = body if isinstance(body, bytes) else orjson.dumps(body)
+    return client.post("/v1/reasons", content=content, headers={"content-type": "application/json", "x-request-id": "r-1"} | headers)
+
+
+def test_a_page_is_answered_in_order_with_its_request_id(client: TestClient) -> None:
+    answer = post(client, {"items": [{"product_id": "p2"}, {"product": EARBUDS}]})
+    assert answer.status_code == 200
+    assert answer.headers["content-type"] == "application/json"
+    body = answer.json()
+    assert [item["product_id"] for item in body["items"]] == ["p2", "p1"]
+    assert (body["request_id"], answer.headers["x-request-id"]) == ("r-1", "r-1")
+
+
+def test_every_field_of_an_item_is_there_from_the_start(client: TestClient) -> None:
+    item = post(client, {"items": [{"product_id": "p1"}]}).json()["items"][0]
+    assert item.keys() == ItemReason.model_fields.keys()
+    assert item["signature"] is None
+
+
+@pytest.mark.parametrize("product", [EARBUDS, EARBUDS | {"price": 299}, EARBUDS | {"rating": 4.5}, EARBUDS | {"currency": "USD"}], ids=str)
+def test_an_inline_product_without_price_currency_or_rating_is_answered(client: TestClient, product: dict[str, Any]) -> None:
+    assert post(client, {"items": [{"product": product}]}).json()["items"][0]["status"] == "ok"
+
+
+def test_an_unknown_product_fails_its_item_alone(client: TestClient) -> None:
+    items = post(client, {"items": [{"product_id": "p1"}, {"product_id": "unknown"}]}).json()["items"]
+    assert items[0]["status"] == "ok"
+    assert items[1]["error"] == {"code": "product_not_found", "message": "no product 'unknown'", "retryable": False}
+
+
+ONE = {"items": [{"product_id": "p1"}]}
+REFUSALS: list[tuple[str, Any, dict[str, str], int, str, list[str]]] = [
+    ("51 items", {"items": [{"product_id": "p1"}] * 51}, {}, 422, "bad_input", ["/items"]),
+    ("no items", {"items": []}, {}, 422, "bad_input", ["/items"]),
+    ("20 MB", b'{"items": "' + b"x" * 20_000_000 + b'"}', {}, 413, "too_large", []),
+    ("bad code", {"items": [{"product_id": "p1"}, {"product_id": "p2", "controls": {"style": "loud"}}]}, {}, 422, "bad_control", ["/items/1/controls/style"]),
+    ("unknown control", ONE | {"controls": {"mood": "x"}}, {}, 422, "bad_control", ["/controls/mood"]),
+    ("unknown field", ONE | {"seed": 3}, {}, 422, "bad_input", ["/seed"]),
+    ("not an object", [1, 2], {}, 422, "bad_input", [""]),
+    ("broken JSON", b'{"items": [', {}, 400, "bad_request", []),
+    ("empty body", b"", {}, 400, "bad_request", []),
+    ("NaN", b'{"items": [{"product": {"product_id": "p", "title": "t", "category": "c", "price": NaN}}]}', {}, 400, "bad_request", []),
+    ("infinite", b'{"items": [{"product": {"product_id": "p", "title": "t", "category": "c", "price": 1e999}}]}', {}, 400, "bad_request", []),
+    ("not UTF-8", b'{"items": [{"product_id": "\xff"}]}', {}, 400, "bad_request", []),
+    ("lone surrogate", b'{"items": [{"product_id": "\\ud800"}]}', {}, 400, "bad_request", []),
+    ("nested 900 deep", b'{"items": ' + b"[" * 900 + b"]" * 900 + b"}", {}, 400, "bad_request", []),
+    ("nested 9000 deep", b"[" * 9000 + b"]" * 9000, {}, 400, "bad_request", []),
+    ("text/plain", ONE, {"content-type": "text/plain"}, 415, "unsupported_media_type", []),
+    ("no content type", ONE, {"content-type": ""}, 415, "unsupported_media_type", []),
+    ("GBK", ONE, {"content-type": "application/json; charset=gbk"}, 415, "unsupported_media_type", []),
+    ("deadline not a number", ONE, {"x-deadline-ms": "soon"}, 422, "bad_input", []),
+    ("deadline too long", ONE, {"x-deadline-ms": "5001"}, 422, "bad_input", []),
+    ("overloaded", ONE | {"channel": "busy"}, {}, 503, "overloaded", []),
+    ("past the deadline", ONE | {"channel": "slow"}, {"x-deadline-ms": "20"}, 504, "deadline_exceeded", []),
+    ("broken inside", ONE | {"channel": "broken"}, {}, 500, "internal", []),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("body", "headers", "status", "code", "pointers"), [row[1:] for row in REFUSALS], ids=[row[0] for row in REFUSALS])
+def test_each_refusal_is_its_problem_with_the_request_id(
+    client: TestClient, body: Any, headers: dict[str, str], status: int, code: str, pointers: list[str]
+) -> None:
+    answer = post(client, body, **headers)
+    assert answer.headers["content-type"] == "application/problem+json"
+    problem = answer.json()
+    assert (answer.status_code, problem["status"], problem["code"]) == (status, status, code)
+    assert (problem["request_id"], answer.headers["x-request-id"]) == ("r-1", "r-1")
+    assert [entry["pointer"] for entry in problem["errors"]] == pointers
+    assert ("retry-after" in answer.headers) == problem["retryable"] == (status in (503, 504))
+    assert "secret" not in answer.text
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "code"),
+    [("GET", "/nowhere", 404, "not_found"), ("POST", "/v1/reasons/", 404, "not_found"), ("GET", "/v1/reasons", 405, "method_not_allowed"), ("DELETE", "/livez", 405, "method_not_allowed")],
+)  # fmt: skip
+def test_unknown_paths_and_wrong_methods_are_problems_too(client: TestClient, method: str, path: str, status: int, code: str) -> None:
+    answer = client.request(method, path, headers={"x-request-id": "r-2"})
+    assert (answer.status_code, answer.json()["code"], answer.headers["x-request-id"]) == (status, code, "r-2")
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert ("allow" in answer.headers) == (status == 405)
+
+
+def test_a_body_of_unknown_length_is_cut_off_while_it_arrives(client: TestClient) -> None:
+    pulled = 0
+
+    async def chunks_without_end() -> dict[str, Any]:
+        nonlocal pulled
+        pulled += 1
+        return {"type": "http.request", "body": b"x" * 1000, "more_body": True}
+
+    sent: list[dict[str, Any]] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    scope = {
+        "type": "http", "method": "POST", "path": "/v1/reasons", "raw_path": b"/v1/reasons", "query_string": b"", "root_path": "",
+        "headers": [(b"content-type", b"application/json"), (b"transfer-encoding", b"chunked")],
+    }  # fmt: skip
+    asyncio.run(client.app(scope, chunks_without_end, send))  # type: ignore[arg-type]
+    assert sent[0]["status"] == 413
+    assert pulled == 21
+
+
+@pytest.mark.parametrize("asked", ["a b", "x" * 129, "é", "<script>", ""])
+def test_a_request_id_that_could_not_stand_in_a_log_is_replaced(client: TestClient, asked: str) -> None:
+    answer = client.get("/livez", headers={"x-request-id": asked.encode()})
+    assert len(answer.headers["x-request-id"]) == 32
+    assert answer.headers["x-request-id"] != asked
+
+
+def test_two_requests_without_an_id_get_two() -> None:
+    with TestClient(create_api(answer_page, ready=Readiness(), models=models)) as client:
+        assert client.get("/livez").headers["x-request-id"] != client.get("/livez").headers["x-request-id"]
+
+
+def test_behind_a_proxy_that_echoes_the_id_only_the_body_carries_it() -> None:
+    with TestClient(create_api(answer_page, ready=Readiness(), models=models, echo_request_id=False)) as client:
+        answer = post(client, ONE)
+        assert "x-request-id" not in answer.headers
+        assert answer.json()["request_id"] == "r-1"
+
+
+def test_ready_says_what_is_missing_while_alive_stays_true(client: TestClient, readiness: Readiness) -> None:
+    assert (client.get("/livez").status_code, client.get("/readyz").status_code) == (200, 200)
+    readiness.missing = "the canaries have not passed yet"
+    answer = client.get("/readyz")
+    assert (answer.status_code, answer.json()["detail"]) == (503, "the canaries have not passed yet")
+    assert answer.json()["retryable"]
+    assert client.get("/livez").status_code == 200
+
+
+def test_models_lists_the_bundle(client: TestClient) -> None:
+    assert client.get("/v1/models").json()["models"][0]["bundle_id"] == "b1"
+
+
+def test_a_page_of_50_inline_products_with_long_descriptions_fits() -> None:
+    products = [{"product": EARBUDS | {"product_id": f"p{i}", "description": "好" * 2000}} for i in range(50)]
+    with TestClient(create_api(answer_page, ready=Readiness(), models=models)) as client:
+        assert post(client, {"items": products}).status_code == 200
