@@ -24,9 +24,10 @@ def test_a_deadline_out_of_bounds_or_not_a_number_is_refused_with_the_bounds(hea
 @given(st.text())
 def test_any_header_is_either_within_bounds_or_refused(header: str) -> None:
     try:
-        assert 100 <= parse_deadline_ms(header, limits=LIMITS) <= 5000
-    except BadInput as error:
-        assert len(str(error)) < 200
+        milliseconds = parse_deadline_ms(header, limits=LIMITS)
+    except BadInput:
+        return
+    assert 100 <= milliseconds <= 5000
 
 
 def test_time_left_runs_down_to_zero_and_not_below() -> None:

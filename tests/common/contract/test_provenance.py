@@ -8,9 +8,8 @@ from common.contract.provenance import Statement, canonical_bytes, label, statem
 
 
 def stated(**changes: Any) -> Statement:
-    fields: dict[str, Any] = {
-        "product_id": "p1", "text": "续航30小时", "source": "model", "controls": {"b": "1", "a": "2"}, "bundle_id": "b1", "policy_version": "v1",
-    }  # fmt: skip
+    fields: dict[str, Any] = {"product_id": "p1", "text": "续航30小时", "source": "model", "controls": {"b": "1", "a": "2"}}
+    fields |= {"bundle_id": "b1", "policy_version": "v1"}
     return statement(**(fields | changes))
 
 
