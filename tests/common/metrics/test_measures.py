@@ -25,8 +25,8 @@ def test_auc_of_an_empty_side_is_unknown_not_half() -> None:
 
 def test_a_sure_and_right_score_is_calibrated_and_a_sure_and_wrong_one_is_not() -> None:
     outcome = np.array([1, 0] * 30)
-    assert expected_calibration_error(outcome, outcome) == 0
-    assert expected_calibration_error(1 - outcome, outcome) == 1
+    assert expected_calibration_error(outcome, outcome, bins=2) == 0
+    assert expected_calibration_error(1 - outcome, outcome, bins=2) == 1
     assert brier([0.5, 0.5], [1, 0]) == 0.25
 
 
