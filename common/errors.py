@@ -98,6 +98,18 @@ class DigestMismatch(Refused):
     code = "digest_mismatch"
 
 
+class SignatureInvalid(Refused):
+    """A signature that is missing where one is demanded, or that no trusted key made."""
+
+    code = "signature_invalid"
+
+
+class AlreadyExists(Refused):
+    """A create-only object that somebody wrote first."""
+
+    code = "already_exists"
+
+
 class BundleMismatch(Refused):
     """A bundle that this build cannot run as it was trained (prompt version, base, tokenizer, pack)."""
 

@@ -1,4 +1,4 @@
-"""Names bytes by what they are: sha256 as lower-case hex, over bytes, files, folders and canonical JSON. Knows nothing of what the bytes mean."""
+"""Names bytes by what they are: sha256 as lower-case hex, of bytes, files, folders and canonical JSON. Knows not what the bytes mean."""
 
 import hashlib
 from collections.abc import Mapping
@@ -24,7 +24,7 @@ def sha256_file(path: Path | str) -> str:
 
 
 def file_digests(folder: Path | str) -> dict[str, str]:
-    """Path inside the folder (with /) -> sha256 of the file, in sorted order. Follows no link: a link is an error of the caller's folder."""
+    """Path inside the folder (with /) -> sha256 of the file, in sorted order. Follows no link: raises ValueError."""
     root = Path(folder)
     files = sorted(path for path in root.rglob("*") if path.is_file() or path.is_symlink())
     links = [str(path) for path in files if path.is_symlink()]
@@ -39,7 +39,7 @@ def tree_digest(digests: Mapping[str, str]) -> str:
 
 
 def canonical_json(value: object) -> bytes:
-    """The one JSON of a value: UTF-8, sorted keys, no spaces, shortest floats; a pydantic model as its JSON form. Refuses NaN and infinity."""
+    """The one JSON of a value: UTF-8, sorted keys, no spaces, shortest floats; a model as its JSON form. Raises ValueError on NaN."""
     plain = value.model_dump(mode="json") if isinstance(value, BaseModel) else value
     _refuse_non_finite(plain)
     return orjson.dumps(plain, option=orjson.OPT_SORT_KEYS)

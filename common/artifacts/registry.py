@@ -1,0 +1,226 @@
+"""Versions of folders and the aliases that point at them, in any storage. Knows not what a folder holds.
+
+Keys: `objects/SHA256` (the files, by content), `versions/VERSION.json` (written last, create-only: a version exists when this does) and
+`aliases/NAME/000001.json`, one create-only object a move, so that of two people who move an alias at once exactly one succeeds.
+"""
+
+import os
+import re
+import shutil
+import tempfile
+from datetime import datetime
+from pathlib import Path
+from typing import Literal
+
+import orjson
+from pydantic import AwareDatetime, Field
+
+from common.artifacts.digest import canonical_json, file_digests, sha256_bytes, tree_digest
+from common.artifacts.storage import Storage
+from common.config import Frozen, parse
+from common.errors import AliasConflict, AlreadyExists, ArtifactNotFound, BadInput, DigestMismatch, StorageUnreachable
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,79}")
+
+
+class Version(Frozen):
+    """What a version is made of."""
+
+    format: Literal[1] = 1
+    version: str = Field(description="the id of its content: the folder's own (a bundle's), or v- and the digest of its files")
+    files: dict[str, str] = Field(description="path inside the folder -> sha256")
+
+
+class Move(Frozen):
+    """One move of an alias: an entry of its history, never changed."""
+
+    format: Literal[1] = 1
+    alias: str
+    number: int = Field(ge=1, description="counts from 1 without gaps")
+    kind: Literal["promote", "rollback"]
+    version: str
+    previous: str | None = Field(description="the version it pointed at before; None for the first move")
+    reason: str = Field(min_length=1, max_length=2000)
+    by: str = Field(min_length=1, max_length=200)
+    at: AwareDatetime
+
+
+class Registry:
+    def __init__(self, storage: Storage) -> None:
+        self.storage = storage
+
+    def publish(self, folder: Path | str, *, version: str | None = None) -> str:
+        """Copies the folder in and returns its version id. Publishing the same again changes nothing.
+
+        `version` names a folder that has a content id of its own, which may leave out files such as a report: the first one published
+        under an id stands. Files go first and the version last, so that a publish cut short leaves no half version.
+        """
+        root = Path(folder)
+        if not root.is_dir():
+            raise ArtifactNotFound(f"{root}: no such folder to publish")
+        digests = file_digests(root)
+        if not digests:
+            raise BadInput(f"{root}: an empty folder has nothing to publish")
+        entry = Version(version=_checked_name(version or f"v-{tree_digest(digests)[:32]}"), files=digests)
+        if self._has(entry.version):
+            return entry.version
+        for path, digest in digests.items():
+            if not self.storage.exists(f"objects/{digest}"):
+                self.storage.put(f"objects/{digest}", (root / path).read_bytes())
+        try:
+            self.storage.put(_version_key(entry.version), canonical_json(entry), create_only=True)
+        except AlreadyExists:
+            return entry.version  # another publisher of the same content was faster; the ids say that nothing is lost
+        return entry.version
+
+    def versions(self) -> list[str]:
+        """All version ids, sorted."""
+        return [key.removeprefix("versions/").removesuffix(".json") for key in self.storage.list("versions/")]
+
+    def aliases(self) -> dict[str, str]:
+        """Alias -> the version it points at."""
+        names = sorted({key.split("/")[1] for key in self.storage.list("aliases/")})
+        return {name: self.history(name)[-1].version for name in names}
+
+    def resolve(self, name: str) -> str:
+        """The version id behind an alias, an id, or the beginning of one id. Raises ArtifactNotFound, or BadInput when several fit."""
+        _checked_name(name)
+        if self._has(name):
+            return name
+        if moves := self.history(name):
+            return moves[-1].version
+        fitting = [version for version in self.versions() if version.startswith(name)]
+        if len(fitting) == 1:
+            return fitting[0]
+        if fitting:
+            raise BadInput(f"{name!r} begins {len(fitting)} versions: {', '.join(fitting[:5])}; give more of it")
+        known = ", ".join([*self.aliases(), *self.versions()][:8]) or "none"
+        raise ArtifactNotFound(f"{self.storage.uri} has no version or alias {name!r}; it has {known}")
+
+    def describe(self, name: str) -> Version:
+        """The files of a version or alias and their digests. Raises ArtifactNotFound."""
+        version = self.resolve(name)
+        entry = parse(orjson.loads(self.storage.get(_version_key(version))), Version, source=f"{self.storage.uri}/{_version_key(version)}")
+        if entry.version != version:
+            raise DigestMismatch(
+                f"{self.storage.uri}: the entry of {version} says it is {entry.version}; publish the folder again elsewhere"
+            )
+        return entry
+
+    def read(self, name: str, path: str) -> bytes:
+        """One file of a version, verified. Raises ArtifactNotFound or DigestMismatch."""
+        entry = self.describe(name)
+        if path not in entry.files:
+            raise ArtifactNotFound(f"version {entry.version} has no file {path!r}; it has {', '.join(entry.files)}")
+        return self._object(entry.version, path, entry.files[path])
+
+    def fetch(self, name: str) -> Path:
+        """A folder on this machine that holds the version, every byte verified now. Read it, do not write to it."""
+        entry = self.describe(name)
+        place = self.storage.cache_dir / entry.version
+        if place.is_dir() and _holds(place, entry.files):
+            return place
+        try:
+            place.parent.mkdir(parents=True, exist_ok=True)
+            temporary = Path(tempfile.mkdtemp(dir=place.parent, prefix=".fetching-"))
+        except OSError as error:
+            raise StorageUnreachable(f"{place.parent}: cannot keep a copy there ({error.strerror}); pass another cache_dir") from error
+        try:
+            for path, digest in entry.files.items():
+                target = temporary / path
+                if not target.resolve().is_relative_to(temporary.resolve()):
+                    raise DigestMismatch(f"version {entry.version} names the file {path!r}, which leaves its folder; refused")
+                target.parent.mkdir(parents=True, exist_ok=True)
+                target.write_bytes(self._object(entry.version, path, digest))
+            _replace_folder(temporary, place, entry.files)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+        return place
+
+    def promote(self, alias: str, version: str, *, reason: str, by: str, at: datetime, expected: str | None = None) -> Move:
+        """Points the alias at a version. `expected` is the version that the caller believes it points at now ("" for none yet).
+
+        Raises ArtifactNotFound for a version that is not there, AliasConflict when the alias moved in between.
+        """
+        return self._move(alias, self.resolve(version), kind="promote", reason=reason, by=by, at=at, expected=expected)
+
+    def rollback(self, alias: str, *, reason: str, by: str, at: datetime, expected: str | None = None) -> Move:
+        """Back to what the alias pointed at before the version it points at now was promoted; a second rollback goes one further back."""
+        standing = _standing(self.history(alias))
+        if len(standing) < 2:
+            raise BadInput(f"alias {alias!r} has no earlier version to go back to; `promote` one instead")
+        return self._move(alias, standing[-2], kind="rollback", reason=reason, by=by, at=at, expected=expected)
+
+    def history(self, alias: str) -> list[Move]:
+        """All moves of an alias, oldest first; empty when it never pointed anywhere."""
+        keys = self.storage.list(f"aliases/{_checked_name(alias)}/")
+        moves = [parse(orjson.loads(self.storage.get(key)), Move, source=f"{self.storage.uri}/{key}") for key in keys]
+        if [move.number for move in moves] != list(range(1, len(moves) + 1)) or any(move.alias != alias for move in moves):
+            raise DigestMismatch(f"{self.storage.uri}/aliases/{alias} has gaps or foreign entries: its history was tampered with")
+        return moves
+
+    def _move(
+        self, alias: str, version: str, *, kind: Literal["promote", "rollback"], reason: str, by: str, at: datetime, expected: str | None
+    ) -> Move:
+        moves = self.history(alias)
+        previous = moves[-1].version if moves else None
+        if expected is not None and expected != (previous or ""):
+            raise AliasConflict(
+                f"alias {alias!r} points at {previous or 'nothing'}, not at {expected or 'nothing'} as expected; look again"
+            )
+        entry = {"alias": alias, "number": len(moves) + 1, "kind": kind, "version": version, "previous": previous}
+        move = parse({**entry, "reason": reason, "by": by, "at": at}, Move, source=f"{kind} {alias}")
+        key, data = f"aliases/{alias}/{move.number:06d}.json", canonical_json(move)
+        try:
+            self.storage.put(key, data, create_only=True)
+        except AlreadyExists as error:
+            if self.storage.get(key) != data:  # equal bytes: our own write, whose answer was lost and which was sent again
+                raise AliasConflict(f"alias {alias!r} was moved by somebody else at this moment; look again") from error
+        return move
+
+    def _has(self, version: str) -> bool:
+        return self.storage.exists(_version_key(version))
+
+    def _object(self, version: str, path: str, digest: str) -> bytes:
+        data = self.storage.get(f"objects/{digest}")
+        if (got := sha256_bytes(data)) != digest:
+            raise DigestMismatch(f"version {version}, file {path}: expected sha256 {digest}, got {got}; the registry's copy is damaged")
+        return data
+
+
+def _version_key(version: str) -> str:
+    return f"versions/{version}.json"
+
+
+def _checked_name(name: str) -> str:
+    if not _NAME.fullmatch(name):
+        raise BadInput(f"{name[:100]!r}: a version or alias is 1 to 80 of a-z 0-9 _ - and starts with a letter or digit")
+    return name
+
+
+def _standing(moves: list[Move]) -> list[str]:
+    """The versions that rollbacks have not taken back, oldest first."""
+    standing: list[str] = []
+    for move in moves:
+        if move.kind == "rollback":
+            standing.pop()
+        elif not standing or standing[-1] != move.version:
+            standing.append(move.version)
+    return standing
+
+
+def _holds(folder: Path, files: dict[str, str]) -> bool:
+    try:
+        return file_digests(folder) == dict(sorted(files.items()))
+    except ValueError:
+        return False
+
+
+def _replace_folder(temporary: Path, place: Path, files: dict[str, str]) -> None:
+    """Moves a verified folder into its place; when another process was faster, its copy stays if it verifies."""
+    try:
+        os.rename(temporary, place)
+    except OSError:
+        if not _holds(place, files):
+            shutil.rmtree(place)
+            os.rename(temporary, place)
