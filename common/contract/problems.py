@@ -10,34 +10,6 @@ from common.errors import BadInput, LiyouError
 MEDIA_TYPE = "application/problem+json"
 MAX_FIELD_PROBLEMS = 20
 
-TITLES = {
-    "internal": "Something broke on our side",
-    "bad_input": "The request is not what the schema says",
-    "bad_config": "A configuration is wrong",
-    "bad_row": "A row cannot become a record",
-    "bad_request": "The body cannot be read",
-    "bad_control": "Unknown control code",
-    "too_large": "Larger than allowed",
-    "unsupported_media_type": "Unsupported media type",
-    "prompt_too_long": "The product does not fit the model's context",
-    "unsupported_model": "Unsupported base model",
-    "not_found": "Not found",
-    "product_not_found": "Unknown product",
-    "bundle_not_found": "Unknown bundle",
-    "artifact_not_found": "Unknown artifact",
-    "refused": "Refused",
-    "digest_mismatch": "Bytes do not match their digest",
-    "bundle_mismatch": "The bundle does not fit this build",
-    "canary_failed": "The model does not answer as it was trained to",
-    "promotion_refused": "Promotion refused",
-    "alias_conflict": "The alias moved meanwhile",
-    "training_diverged": "Training diverged",
-    "unavailable": "Unavailable right now",
-    "storage_unreachable": "Storage unreachable",
-    "overloaded": "Too many requests at once",
-    "deadline_exceeded": "The deadline has passed",
-    "method_not_allowed": "Method not allowed",
-}
 CODES_BY_STATUS = {400: "bad_request", 404: "not_found", 405: "method_not_allowed", 413: "too_large", 415: "unsupported_media_type"}
 
 
@@ -54,7 +26,7 @@ class Problem(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     type: str = Field(description="urn:liyou:problem:CODE")
-    title: str
+    title: str = Field(description="the code in words")
     status: int
     detail: str
     code: str
@@ -76,7 +48,7 @@ def _problem(
 ) -> Problem:
     return Problem(
         type=f"urn:liyou:problem:{code}",
-        title=TITLES[code],
+        title=code.replace("_", " ").capitalize(),
         status=status,
         detail=detail,
         code=code,
@@ -94,7 +66,7 @@ def from_error(error: LiyouError, *, request_id: str) -> Problem:
     return _problem(
         error.code,
         status=error.status,
-        detail=str(error) or TITLES[error.code],
+        detail=str(error),
         request_id=request_id,
         retryable=error.retryable,
         errors=[FieldProblem(pointer=pointer, detail=detail) for pointer, detail in fields[:MAX_FIELD_PROBLEMS]],

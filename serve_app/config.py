@@ -1,0 +1,84 @@
+"""What a served application is made of, as data. Every field has a unit or a meaning for null; unknown keys are errors."""
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from common.config import Frozen
+from serve_app.http.limits import HttpLimits
+
+
+class Replicas(Frozen):
+    """How many replicas a deployment has, and what each may hold at once."""
+
+    min_replicas: int = Field(1, ge=1, description="0 would add a model's start to the first request")
+    max_replicas: int = Field(1, ge=1, description="equal to min_replicas: no autoscaling")
+    target_ongoing: float = Field(4, gt=0, description="pages in flight a replica at which another one is started")
+    max_ongoing: int = Field(64, ge=1, description="pages in flight a replica; Ray's default of 5 would starve the engine's queue")
+    max_queued: int = Field(256, ge=1, description="pages that wait in a caller before it is told BackPressure")
+
+    @model_validator(mode="after")
+    def _possible(self) -> "Replicas":
+        if self.min_replicas > self.max_replicas:
+            raise ValueError(f"min_replicas is {self.min_replicas}, above max_replicas, {self.max_replicas}")
+        if self.min_replicas < self.max_replicas and self.target_ongoing >= self.max_ongoing:
+            raise ValueError(
+                f"target_ongoing is {self.target_ongoing}; it has to stay below max_ongoing, {self.max_ongoing}, to scale at all"
+            )
+        return self
+
+
+class Resources(Frozen):
+    """What a replica reserves. The defaults of all deployments fit two cores together."""
+
+    num_cpus: float = Field(ge=0, description="logical cores")
+    num_gpus: float = Field(0, ge=0, description="logical GPUs")
+
+
+class ApiConfig(Frozen):
+    resources: Resources = Resources(num_cpus=0.1)
+    replicas: Replicas = Replicas(target_ongoing=16, max_ongoing=256)
+
+
+class FeaturesConfig(Frozen):
+    resources: Resources = Resources(num_cpus=0.1)
+    replicas: Replicas = Replicas(target_ongoing=16, max_ongoing=256)
+
+
+class GeneratorConfig(Frozen):
+    resources: Resources = Resources(num_cpus=1.0)
+    replicas: Replicas = Replicas()
+    dtype: Literal["fp32", "bf16"] = Field(
+        "fp32", description="bf16 is quicker where the processor has it; texts then differ in a few of 100"
+    )
+    threads: int = Field(1, ge=1, description="OpenMP threads of the engine; more than one pays only on cores of its own")
+    slots: int = Field(32, ge=1, description="sequences decoded together")
+    compile: bool = Field(False, description="compile the decode step; adds its compilation to the start")
+
+
+class QualityConfig(Frozen):
+    resources: Resources = Resources(num_cpus=0.3)
+    replicas: Replicas = Replicas(target_ongoing=16, max_ongoing=256)
+    threads: int = Field(1, ge=1, description="OpenMP threads of the discriminator")
+
+
+class AnswerConfig(Frozen):
+    """Null means: as the bundle was evaluated."""
+
+    k: int | None = Field(None, ge=1, le=16, description="candidates an item and attempt")
+    max_attempts: int | None = Field(None, ge=1, le=8, description="rounds of generation before a template")
+    expected_s: float | None = Field(None, gt=0, description="seconds a round takes; with less left, the template is taken at once")
+    reserve_s: float = Field(0.15, ge=0, description="seconds kept for templates and the way back")
+
+
+class ServeConfig(Frozen):
+    bundle: str | None = Field(None, description="folder of a bundle, or a version or alias of the registry; null: the starter bundle")
+    registry: str | None = Field(None, description="URI of a registry (file://, s3://); null: `bundle` is a folder")
+    snapshot: str | None = Field(None, description="folder of a snapshot; null: inline products and inline events only")
+    producer: str = Field("liyou", min_length=1, max_length=100, description="name or code of the provider, as the AI label states it")
+    http: HttpLimits = HttpLimits()
+    answer: AnswerConfig = AnswerConfig()
+    api: ApiConfig = ApiConfig()
+    features: FeaturesConfig = FeaturesConfig()
+    generator: GeneratorConfig = GeneratorConfig()
+    quality: QualityConfig = QualityConfig()
