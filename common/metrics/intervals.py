@@ -10,15 +10,15 @@ from common.config import Frozen
 
 
 class Interval(Frozen):
-    """A figure with its 95 % interval and the number of rows it rests on."""
+    """A figure with its 95 % interval and the number of rows it rests on; `low` and `high` are None for a figure of the whole set."""
 
     value: float
-    low: float
-    high: float
+    low: float | None = None
+    high: float | None = None
     n: int
 
     def __str__(self) -> str:
-        return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
+        return f"{self.value:.3f}" if self.low is None or self.high is None else f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
 
 
 def share(successes: int, n: int, *, z: float = 1.959964) -> Interval:

@@ -1,0 +1,98 @@
+"""Names and takes the measures of a set of texts: rules, the ground truth where there is one, overlap, diversity, realism."""
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+
+from common.domain.context import Context
+from common.domain.reason import QualityVerdict
+from common.metrics.calibration import auc, brier, expected_calibration_error
+from common.metrics.diversity import distinct, repeated_share, self_bleu4, unique_share
+from common.metrics.intervals import Interval, bootstrap, paired_difference, share
+from common.metrics.overlap import bleu4, chrf, rouge_l
+from common.metrics.realism import c2st_auc
+
+Measures = dict[str, Interval]
+Truth = Callable[[str, Context], bool]
+"""Whether a text is free of every fault that only a ground truth sees; on the sample shop the writer's judge."""
+
+MIN_C2ST = 50
+"""Texts a side below which a classifier two-sample test says nothing."""
+
+
+def proportion(outcomes: Sequence[bool]) -> Interval:
+    return share(sum(outcomes), len(outcomes))
+
+
+def of_verdicts(prefix: str, verdicts: Sequence[QualityVerdict], clean: Sequence[bool] | None) -> Measures:
+    """PREFIX.checks, PREFIX.NAME for each check and, where the truth is known, PREFIX.judge_clean and PREFIX.joint (both at once: S)."""
+    measures = {f"{prefix}.checks": proportion([verdict.checks_passed for verdict in verdicts])}
+    for name in verdicts[0].checks if verdicts else ():
+        measures[f"{prefix}.{name}"] = proportion([verdict.checks[name].passed for verdict in verdicts])
+    if clean is not None:
+        measures[f"{prefix}.judge_clean"] = proportion(clean)
+        measures[f"{prefix}.joint"] = proportion([v.checks_passed and c for v, c in zip(verdicts, clean, strict=True)])
+    return measures
+
+
+def of_texts(texts: Sequence[str], references: Sequence[str], *, seed: int = 0) -> Measures:
+    """Overlap with the human texts, diversity, realism. Percentages for BLEU, chrF, ROUGE; shares otherwise."""
+    n = len(texts)
+    values = {
+        "text.bleu4": bleu4(texts, references),
+        "text.chrf": chrf(texts, references),
+        "text.rouge_l": rouge_l(texts, references),
+        "text.distinct1": distinct(texts, 1),
+        "text.distinct2": distinct(texts, 2),
+        "text.unique": unique_share(texts),
+        "text.self_bleu4": self_bleu4(texts, seed=seed),
+        "text.repeated": repeated_share(texts),
+        "text.chars": float(np.mean([len(text) for text in texts])),
+        "reference.distinct2": distinct(references, 2),
+        "reference.self_bleu4": self_bleu4(references, seed=seed),
+        "reference.repeated": repeated_share(references),
+        "reference.chars": float(np.mean([len(text) for text in references])),
+    }
+    if n >= MIN_C2ST:
+        values["text.c2st_auc"] = c2st_auc(references, texts, seed=seed)
+    return {name: Interval(value=value, n=n) for name, value in values.items()}
+
+
+def of_perplexity(logprobs: Sequence[float], num_tokens: Sequence[int], num_chars: Sequence[int], *, seed: int = 0) -> Measures:
+    """Perplexity of unseen human text per token and per character (nats in), with a bootstrap over texts."""
+
+    def perplexity(lengths: Sequence[int]) -> Interval:
+        rows = np.stack([np.asarray(logprobs, float), np.asarray(lengths, float)], 1)
+        return bootstrap(rows, lambda drawn: float(np.exp(-drawn[:, 0].sum() / drawn[:, 1].sum())), seed=seed, rounds=500)
+
+    return {"reference.perplexity_token": perplexity(num_tokens), "reference.perplexity_char": perplexity(num_chars)}
+
+
+def of_selection(groups: Sequence[Sequence[QualityVerdict]], clean: Sequence[Sequence[bool]], *, seed: int = 0) -> Measures:
+    """What the discriminator adds on top of the rules, by the ground truth, among candidates that pass every check.
+
+    best.first_passing: the first candidate that passes, as one would do without a discriminator. best.by_discriminator: the passing one it
+    scores highest. best.gain: their paired difference. discriminator.auc: judge-broken against judge-clean.
+    """
+    first, best, scored = [], [], []
+    for verdicts, truths in zip(groups, clean, strict=True):
+        passing = [i for i, verdict in enumerate(verdicts) if verdict.checks_passed]
+        scored += [(verdicts[i].score, truths[i]) for i in passing if verdicts[i].score is not None]
+        if passing:
+            first.append(truths[passing[0]])
+            best.append(truths[max(passing, key=lambda i: (verdicts[i].score or 0.0, -i))])
+    measures = {"best.first_passing": proportion(first), "best.by_discriminator": proportion(best)}
+    if first:
+        measures["best.gain"] = paired_difference(best, first, seed=seed)
+    if scored:
+        scores, outcome = np.array([s for s, _ in scored], float), np.array([t for _, t in scored], bool)
+        n = len(scores)
+        measures["discriminator.auc"] = Interval(value=auc(scores[outcome], scores[~outcome]), n=n)
+        measures["discriminator.ece_judge"] = Interval(value=expected_calibration_error(scores, outcome), n=n)
+        measures["discriminator.brier_judge"] = Interval(value=brier(scores, outcome), n=n)
+    return {name: measure for name, measure in measures.items() if np.isfinite(measure.value)}
+
+
+def as_numbers(measures: Mapping[str, Interval]) -> dict[str, float]:
+    """For trackers and tables that hold one number a name."""
+    return {name: measure.value for name, measure in measures.items()}
