@@ -1,0 +1,1 @@
+"""The tables that the writer draws from and the judge parses with."""
