@@ -1,0 +1,313 @@
+"""What the five files of a pack may hold. Knows the shape and what must agree inside one file, not how a text is matched against it."""
+
+import re
+from functools import cached_property
+from typing import Annotated, Literal, Self
+
+from pydantic import AfterValidator, Field, model_validator
+
+from common.artifacts.digest import canonical_json, sha256_bytes
+from common.config import Frozen
+from common.domain.controls import Control, ControlValue, ControlVocabulary
+
+Word = Annotated[str, Field(min_length=1, max_length=80)]
+Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,31}$")]
+MentionKind = Literal["viewed", "clicked", "carted", "purchased", "reviewed"]
+
+
+def _regex(pattern: str) -> str:
+    try:
+        compiled = re.compile(pattern)
+    except re.error as error:
+        raise ValueError(f"not a regular expression: {error}") from error
+    if compiled.match(""):
+        raise ValueError("matches the empty text, so it would match everywhere")
+    return pattern
+
+
+Regex = Annotated[str, Field(min_length=1, max_length=500), AfterValidator(_regex)]
+
+
+class Part(Frozen):
+    """One file of a pack."""
+
+    @cached_property
+    def digest(self) -> str:
+        """sha256 of the canonical JSON: comments and layout of the file do not count."""
+        return sha256_bytes(canonical_json(self.model_dump(mode="json")))
+
+
+class MeasuredValue(Frozen):
+    name: Name
+    word: str = Field(min_length=1, max_length=12, description="how the prompt says it")
+    cues: tuple[Word, ...] = Field((), description="words that give the value away; measured_by cues only")
+    chars: tuple[int, int] | None = Field(None, description="fewest and most characters of a text; measured_by length only")
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.chars and not 0 < self.chars[0] <= self.chars[1]:
+            raise ValueError(f"chars: got {list(self.chars)}; expected [fewest, most] with 0 < fewest <= most")
+        return self
+
+
+class MeasuredControl(Frozen):
+    name: Name
+    word: str = Field(min_length=1, max_length=12)
+    default: str | None = Field(None, description="value used when neither request nor user says anything; null leaves it free")
+    measured_by: Literal["cues", "length"]
+    values: tuple[MeasuredValue, ...] = Field(min_length=2)
+
+    @model_validator(mode="after")
+    def _measurable(self) -> Self:
+        names = [value.name for value in self.values]
+        if len(set(names)) != len(names):
+            raise ValueError(f"values: got {', '.join(names)}; expected each name once")
+        if self.default is not None and self.default not in names:
+            raise ValueError(f"default: got {self.default!r}; expected null or one of {', '.join(names)}")
+        for value in self.values:
+            if self.measured_by == "length" and value.chars is None:
+                raise ValueError(f"value {value.name}: measured_by is length, so chars: [fewest, most] is needed")
+            if self.measured_by == "cues" and not value.cues:
+                raise ValueError(f"value {value.name}: measured_by is cues, so at least one cue is needed")
+        owner: dict[str, str] = {}
+        for value in self.values:
+            for cue in value.cues:
+                if owner.setdefault(cue, value.name) != value.name:
+                    raise ValueError(f"cue {cue!r} stands in {owner[cue]} and {value.name}; a cue gives one value away")
+        return self
+
+
+class TextForm(Frozen):
+    """What every text of the pack must look like, whatever its codes."""
+
+    min_chars: int = Field(8, ge=1, description="characters, punctuation included")
+    max_chars: int = Field(220, ge=1)
+    min_han_share: float = Field(
+        0.5, ge=0, le=1, description="Chinese characters among letters and ideographs; 0 for a pack in another language"
+    )
+    end_marks: str = Field(
+        "。！？…～!?~", description="what a finished text ends with, closing quotes and brackets aside; empty allows any end"
+    )
+
+
+class ControlPack(Part):
+    controls: tuple[MeasuredControl, ...]
+    form: TextForm = TextForm()
+
+    @cached_property
+    def vocabulary(self) -> ControlVocabulary:
+        return ControlVocabulary(
+            controls=tuple(
+                Control(
+                    name=control.name,
+                    word=control.word,
+                    default=control.default,
+                    values=tuple(ControlValue(name=value.name, word=value.word) for value in control.values),
+                )
+                for control in self.controls
+            )
+        )
+
+
+class AttributeFacts(Frozen):
+    key: Word
+    kind: Literal["choice", "quantity"]
+    values: tuple[Word, ...] = Field((), description="of a choice")
+    unit: str | None = Field(None, description="of a quantity; a key of `units`")
+    range: tuple[float, float] | None = Field(None, description="of a quantity: what occurs in this category, in the unit")
+
+    @model_validator(mode="after")
+    def _by_kind(self) -> Self:
+        if self.kind == "choice" and (not self.values or self.unit or self.range):
+            raise ValueError(f"{self.key}: a choice has values, and neither unit nor range")
+        if self.kind == "quantity" and (self.values or not self.unit):
+            raise ValueError(f"{self.key}: a quantity has a unit and no values")
+        if self.range and self.range[0] > self.range[1]:
+            raise ValueError(f"{self.key}: range: got {list(self.range)}; expected [lowest, highest]")
+        return self
+
+
+class CategoryFacts(Frozen):
+    name: Word = Field(description="leaf category, a noun that stands in a sentence")
+    parent: Word
+    aliases: tuple[Word, ...] = ()
+    attributes: tuple[AttributeFacts, ...] = ()
+
+
+def _with_one(slot: str, phrase: str) -> str:
+    if phrase.count(slot) != 1 or phrase == slot or re.search(r"[{}]", phrase.replace(slot, "")):
+        raise ValueError(f"expected words around exactly one {slot}")
+    return phrase
+
+
+AmountPhrase = Annotated[str, AfterValidator(lambda phrase: _with_one("{n}", phrase))]
+ThingPhrase = Annotated[str, AfterValidator(lambda phrase: _with_one("{thing}", phrase))]
+
+
+class PricePhrase(Frozen):
+    """True of a price p in the currency's unit when low * n + offset <= p <= high * n + offset."""
+
+    phrase: AmountPhrase
+    low: float = Field(ge=0)
+    high: float = Field(ge=0)
+    offset: float = 0.0
+
+
+class RatingPhrase(Frozen):
+    phrase: AmountPhrase
+    kind: Literal["rating", "rating_count"]
+
+
+class HistoryPhrase(Frozen):
+    phrase: ThingPhrase
+    mention: MentionKind
+
+
+class FactPack(Part):
+    categories: tuple[CategoryFacts, ...]
+    brands: tuple[Word, ...] = ()
+    units: dict[str, tuple[Word, ...]] = Field(default_factory=dict, description="canonical unit -> how it is written, itself included")
+    conversions: dict[str, dict[str, float]] = Field(default_factory=dict, description="unit -> other unit -> how many of those it is")
+    price_phrases: tuple[PricePhrase, ...] = ()
+    rating_phrases: tuple[RatingPhrase, ...] = ()
+    history_phrases: tuple[HistoryPhrase, ...] = ()
+    synonyms: dict[str, tuple[Word, ...]] = Field(default_factory=dict, description="value of a choice -> other words for it")
+
+    def category(self, name: str) -> CategoryFacts | None:
+        """By name or alias; None when the pack does not know it."""
+        return self._by_name.get(name)
+
+    @cached_property
+    def _by_name(self) -> dict[str, CategoryFacts]:
+        names = {alias: category for category in self.categories for alias in category.aliases}
+        return names | {category.name: category for category in self.categories}
+
+
+class LexiconRule(Frozen):
+    id: str = Field(pattern=r"^[a-z][a-z0-9-]{2,47}$")
+    level: Literal["block", "review"] = Field(description="block: never; review: not before a person has agreed")
+    scope: tuple[Word, ...] = Field(("all",), min_length=1, description="all, or parents of categories (食品)")
+    basis: str = Field(min_length=4, description="law and article")
+    why: str = Field(min_length=2, description="for the person who reads the finding")
+    patterns: tuple[Regex, ...] = Field(min_length=1)
+    allow: tuple[Regex, ...] = Field((), description="contexts around a match that make it harmless")
+    refused: tuple[str, ...] = Field(min_length=1, description="examples that the rule must catch")
+    allowed: tuple[str, ...] = Field((), description="examples that no rule may catch")
+
+
+class Lexicon(Part):
+    version: str
+    rules: tuple[LexiconRule, ...]
+
+
+class Contradiction(Frozen):
+    """A product that is `known` to be one thing is not another, whatever its other attributes say."""
+
+    id: str = Field(pattern=r"^[a-z][a-z0-9-]{2,47}$")
+    known: tuple[Word, ...] = Field(min_length=1, description="words in the product's attribute values or title")
+    refuted: tuple[Word, ...] = Field(min_length=1, description="words that a text may then not say")
+    unless: tuple[Word, ...] = Field((), description="longer words around a refuted one that are no claim (无线充)")
+    why: str = Field(min_length=2)
+
+
+class RequiredWarning(Frozen):
+    """A sentence that the law wants beside any claim about such goods."""
+
+    id: str = Field(pattern=r"^[a-z][a-z0-9-]{2,47}$")
+    scope: tuple[Word, ...] = Field(min_length=1, description="parents of categories")
+    text: Word = Field(description="what must stand in the text")
+    basis: str = Field(min_length=4)
+
+
+class Knowledge(Part):
+    version: str
+    taxonomy: dict[str, tuple[Word, ...]] = Field(description="parent -> leaf categories, those outside facts.yaml included")
+    contradictions: tuple[Contradiction, ...] = ()
+    warnings: tuple[RequiredWarning, ...] = ()
+
+
+SLOTS = (
+    "title",
+    "category",
+    "brand",
+    "spec",
+    "spec2",
+    "spec3",
+    "price",
+    "rating",
+    "rating_count",
+    "viewed",
+    "purchased",
+    "carted",
+    "reviewed",
+)
+"""What a template piece may ask for: of the product, and the thing that the user viewed, bought, put in the cart, reviewed."""
+
+
+def _slots(text: str) -> str:
+    unknown = set(re.findall(r"\{(.*?)\}", text)) - set(SLOTS)
+    if unknown:
+        raise ValueError(f"unknown slot {', '.join(sorted(unknown))}; there are {', '.join(SLOTS)}")
+    return text
+
+
+class Piece(Frozen):
+    """A clause that is true of every product that can fill its slots. Which codes it serves is measured, not declared."""
+
+    id: str = Field(pattern=r"^[a-z][a-z0-9-]{2,47}$")
+    text: Annotated[str, Field(min_length=2, max_length=120), AfterValidator(_slots)]
+    scope: tuple[Word, ...] = Field(("all",), min_length=1, description="all, or parents of categories")
+    follows: bool = Field(False, description="of a fact: only after one that names the product")
+
+    @cached_property
+    def slots(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(re.findall(r"\{(.*?)\}", self.text)))
+
+
+class Templates(Part):
+    """[history，][topic，]fact，…[，closing]。"""
+
+    version: str
+    history: tuple[Piece, ...] = ()
+    topics: tuple[Piece, ...] = ()
+    facts: tuple[Piece, ...] = Field(min_length=1)
+    closings: tuple[Piece, ...] = ()
+    last_resort: tuple[Piece, ...] = Field(min_length=1, description="whole sentences without slots: they hold for any product")
+
+    @model_validator(mode="after")
+    def _last_resort_needs_nothing(self) -> Self:
+        for piece in self.last_resort:
+            if piece.slots:
+                raise ValueError(
+                    f"last_resort {piece.id}: got slots {', '.join(piece.slots)}; expected none, for it must hold for any product"
+                )
+        return self
+
+
+class Pack(Frozen):
+    """A business domain. Controls and facts travel in a bundle; lexicon, knowledge and templates are policy and change without one."""
+
+    name: str = Field(pattern=r"^[a-z][a-z0-9_]{0,31}$")
+    controls: ControlPack
+    facts: FactPack
+    lexicon: Lexicon
+    knowledge: Knowledge
+    templates: Templates
+
+    @property
+    def vocabulary(self) -> ControlVocabulary:
+        return self.controls.vocabulary
+
+    @cached_property
+    def policy_version(self) -> str:
+        """Twelve hex digits over lexicon, knowledge and templates; stands in every verdict."""
+        digests = [self.lexicon.digest, self.knowledge.digest, self.templates.digest]
+        return sha256_bytes(canonical_json(digests))[:12]
+
+    def parent(self, category: str) -> str | None:
+        """The parent of a leaf category: as the facts say, else as the taxonomy does (the longest name that ends it), else None."""
+        known = self.facts.category(category)
+        if known is not None:
+            return known.parent
+        endings = [(len(leaf), parent) for parent, leaves in self.knowledge.taxonomy.items() for leaf in leaves if category.endswith(leaf)]
+        return max(endings)[1] if endings else None
