@@ -57,7 +57,8 @@ def fitting_amounts(price_yuan: Decimal) -> Sequence[Amount]:
             continue
         for n in rounds:
             if n >= 10 and n % 10 == 0 and holds(phrase, Decimal(n), price_yuan) and abs(n - float(price_yuan)) <= 0.13 * n:
-                amounts.append(Amount(phrase.phrase, numeral(n)))
+                if n != 250:  # 两百五 is an insult
+                    amounts.append(Amount(phrase.phrase, numeral(n)))
                 amounts.append(Amount(phrase.phrase, str(n)))
     return tuple(dict.fromkeys(amounts))
 
