@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from common.generation.engine import TokenFeatures
+from common.domain.token_features import TokenFeatures
 from common.language.base_model import teacher_forced
 
 

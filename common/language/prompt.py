@@ -101,19 +101,17 @@ def _codes_block(vocabulary: ControlVocabulary, codes: dict[str, str]) -> str:
 
 
 def _user_block(behavior: BehaviorSummary, persona: str | None, bounded: _Bounded) -> str:
-    """History in the order of the brief's table (viewed, purchased, reviewed); over USER_CHARS the least specific goes first."""
+    """Viewed, purchased, reviewed, as in the brief's table, then tastes; over USER_CHARS the least specific goes first."""
     fields = {"persona": _labelled("身份", bounded.name(persona))}
     fields |= _history(behavior, bounded)
     if not any(text for key, text in fields.items() if key != "persona"):
         fields["new"] = NEW_USER
-    for key in ("brands", "categories", "persona", "review"):
+    for key in ("", "brands", "categories", "persona"):
+        bounded.dropped += bool(fields.pop(key, ""))
         block = USER + FIELD.join(text for text in fields.values() if text)
         if len(block) <= USER_CHARS:
             break
-        shorter = fields[key].partition("〕")[0] + "〕" if key == "review" and "〕" in fields[key] else ""
-        bounded.dropped += shorter != fields[key]
-        fields[key] = shorter
-    return USER + FIELD.join(text for text in fields.values() if text)
+    return block
 
 
 def _history(behavior: BehaviorSummary, bounded: _Bounded) -> dict[str, str]:
