@@ -1,0 +1,68 @@
+"""One call to another deployment for a whole page: within the time that is left, once more elsewhere when a replica died.
+
+Ray Serve never replays a request: what was in flight on a killed replica is lost unless its caller asks again. Our calls change nothing on
+the other side, so asking again is safe. Only errors of common/errors.py come out of here.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Generic, Protocol, TypeVar
+
+from ray.exceptions import RayActorError, RayTaskError
+from ray.serve.exceptions import RayServeException
+
+from common.errors import LiyouError, Unavailable
+
+log = logging.getLogger(__name__)
+
+Answer = TypeVar("Answer", covariant=True)
+ATTEMPTS = 2
+PAUSE_S = 0.05
+"""Before the second attempt: long enough for a router to hear that a replica is gone, or for a full queue to move."""
+
+
+class Response(Awaitable[Answer], Protocol[Answer]):
+    """A DeploymentResponse, as far as it is used here."""
+
+    def cancel(self) -> None: ...
+
+
+class Hop(Generic[Answer]):
+    """`start` sends the call (`lambda page: handle.contexts.remote(page)`)."""
+
+    def __init__(self, name: str, *, timeout_s: float | None = None) -> None:
+        """`timeout_s`: longest that one attempt may take, None for all the time there is; a replica that hangs then costs only that."""
+        self.name = name
+        self.timeout_s = timeout_s
+
+    async def __call__(self, start: Callable[[], Response[Answer]], *, left_s: Callable[[], float]) -> Answer:
+        """Raises the other side's LiyouError, or Unavailable when it died, hung, was full or broke twice or time ran out."""
+        reason = "no time was left"
+        for attempt in range(ATTEMPTS):
+            if (left := left_s()) <= 0:
+                break
+            if attempt:
+                await asyncio.sleep(min(PAUSE_S, left))
+            try:
+                return await self._once(start(), within_s=min(left_s(), self.timeout_s or left))
+            except TimeoutError:
+                reason = "it did not answer in time"
+            except RayTaskError as error:
+                cause = error.cause
+                if isinstance(cause, LiyouError) and not isinstance(cause, Unavailable):
+                    raise cause from error
+                reason = f"it failed ({type(cause).__name__})"
+                log.warning("%s failed, attempt %d: %s", self.name, attempt + 1, error)
+            except (RayActorError, RayServeException) as error:
+                reason = f"no replica took the call ({type(error).__name__})"
+                log.warning("%s: %s, attempt %d", self.name, reason, attempt + 1)
+        raise Unavailable(f"{self.name}: {reason}; try again")
+
+    async def _once(self, response: Response[Answer], *, within_s: float) -> Answer:
+        async with asyncio.timeout(max(0.0, within_s)):
+            try:
+                return await response
+            except asyncio.CancelledError:
+                response.cancel()
+                raise
