@@ -7,6 +7,7 @@ prompt, so the context needs no encoder of its own; the codes come in by project
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import exp
 
 import numpy as np
 import torch
@@ -166,4 +167,9 @@ class Discriminator(nn.Module):
     def score(self, features: Sequence[TokenFeatures], controls: Sequence[Mapping[str, str]]) -> list[float]:
         """Calibrated probabilities in [0, 1] that a person wrote the text for its context and codes."""
         temperature = float(self.temperature)
-        return [1 / (1 + float(np.exp(-min(max(logit / temperature, -60.0), 60.0)))) for logit in self.logits(features, controls)]
+        return [probability(logit, temperature=temperature) for logit in self.logits(features, controls)]
+
+
+def probability(logit: float, *, temperature: float) -> float:
+    """The logistic function of logit / temperature; at most 60 in size, beyond which a double has nothing more to say."""
+    return 1 / (1 + exp(-min(max(logit / temperature, -60.0), 60.0)))

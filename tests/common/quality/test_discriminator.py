@@ -1,0 +1,107 @@
+import numpy as np
+import pytest
+import torch
+from torch.nn.functional import binary_cross_entropy_with_logits
+
+from common.domain.controls import Control, ControlValue, ControlVocabulary
+from common.domain.token_features import TokenFeatures
+from common.quality.discriminator import Discriminator, discriminator_config, features_batch, probability
+
+VOCABULARY = ControlVocabulary(
+    controls=(
+        Control(name="style", word="风格", values=(ControlValue(name="concise", word="简洁"), ControlValue(name="detailed", word="详细"))),
+        Control(name="topic", word="主题", values=(ControlValue(name="quality", word="品质"), ControlValue(name="look", word="外观"))),
+    )
+)
+HIDDEN, TOKENS = 12, 40
+
+
+def features(length: int, *, seed: int) -> TokenFeatures:
+    rng = np.random.default_rng(seed)
+    return TokenFeatures(
+        ids_T=rng.integers(0, TOKENS, length).astype(np.int32),
+        hidden_TD=rng.normal(size=(length, HIDDEN)).astype(np.float16),
+        stats_T3=rng.normal(size=(length, 3)).astype(np.float32),
+    )
+
+
+def discriminator(channels: int = 16) -> Discriminator:
+    torch.manual_seed(0)
+    config = discriminator_config(VOCABULARY, hidden_size=HIDDEN, channels=channels, dropout=0.1)
+    return Discriminator(config, embedding_VD=torch.randn(TOKENS, HIDDEN)).eval()
+
+
+def test_a_score_does_not_depend_on_what_stands_beside_a_text() -> None:
+    texts = [features(length, seed=length) for length in (3, 9, 1, 14)]
+    model = discriminator()
+    together = model.logits(texts, [{}] * 4)
+    alone = [model.logits([text], [{}])[0] for text in texts]
+    assert together == pytest.approx(alone, abs=1e-5)
+
+
+def test_scores_come_in_the_order_given_whatever_the_batch() -> None:
+    texts = [features(3 + index % 5, seed=index) for index in range(11)]
+    assert discriminator().logits(texts, [{}] * 11, batch_size=3) == pytest.approx(discriminator().logits(texts, [{}] * 11), abs=1e-5)
+
+
+def test_the_codes_count() -> None:
+    text = features(8, seed=1)
+    scores = discriminator().logits([text] * 3, [{}, {"style": "concise"}, {"style": "detailed"}])
+    assert len({round(score, 4) for score in scores}) == 3
+
+
+def test_a_code_outside_the_vocabulary_is_refused() -> None:
+    with pytest.raises(KeyError):
+        discriminator().logits([features(4, seed=0)], [{"style": "shouting"}])
+
+
+def test_a_text_without_tokens_has_a_finite_score() -> None:
+    scores = discriminator().score([features(0, seed=0), features(5, seed=1)], [{}, {}])
+    assert all(0 <= score <= 1 for score in scores)
+
+
+def test_temperature_softens_a_score_and_keeps_the_order() -> None:
+    texts, model = [features(6, seed=seed) for seed in range(6)], discriminator()
+    plain = model.score(texts, [{}] * 6)
+    model.temperature.fill_(4.0)
+    soft = model.score(texts, [{}] * 6)
+    assert np.argsort(plain).tolist() == np.argsort(soft).tolist()
+    assert all(abs(one - 0.5) < abs(other - 0.5) for one, other in zip(soft, plain, strict=True))
+    assert probability(1e9, temperature=1.0) == pytest.approx(1.0)
+
+
+def test_the_embedding_of_the_base_is_not_saved_and_the_temperature_is() -> None:
+    names = discriminator().state_dict().keys()
+    assert "embedding" not in names
+    assert "temperature" in names
+
+
+def test_it_stays_small_enough_for_the_bundle() -> None:
+    config = discriminator_config(VOCABULARY, hidden_size=256)
+    count = sum(parameter.numel() for parameter in Discriminator(config, embedding_VD=torch.zeros(10, 256)).parameters())
+    assert count <= 600_000
+
+
+def test_it_learns_an_agreement_between_a_token_and_the_state_that_predicted_it() -> None:
+    """Broken texts hold one token whose embedding disagrees with the state; lengths, tokens and statistics say nothing."""
+    model = discriminator(channels=24)
+    rng = np.random.default_rng(5)
+
+    def text(broken: bool) -> TokenFeatures:
+        ids = rng.integers(0, TOKENS, 8)
+        hidden = model.embedding.numpy()[ids] + rng.normal(size=(8, HIDDEN)) * 0.1
+        if broken:
+            hidden[rng.integers(8)] *= -1
+        return TokenFeatures(ids.astype(np.int32), hidden.astype(np.float16), np.zeros((8, 3), np.float32))
+
+    optimiser = torch.optim.AdamW(model.parameters(), lr=3e-3)
+    for _ in range(60):
+        broken = [bool(value) for value in rng.integers(0, 2, 32)]
+        model.train()
+        out = model(features_batch([text(one) for one in broken]), model.code_indices([{}] * 32))
+        loss = binary_cross_entropy_with_logits(out.logit_B, 1.0 - torch.tensor(broken).float())
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    whole, wrong = model.logits([text(False) for _ in range(100)], [{}] * 100), model.logits([text(True) for _ in range(100)], [{}] * 100)
+    assert np.mean([one > other for one, other in zip(whole, wrong, strict=True)]) > 0.9

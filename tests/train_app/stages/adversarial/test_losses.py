@@ -1,0 +1,96 @@
+import numpy as np
+import pytest
+import torch
+
+from common.domain.token_features import TokenFeatures
+from common.quality.discriminator import Discriminator, DiscriminatorConfig, features_batch
+from train_app.stages.adversarial.losses import (
+    discriminator_loss,
+    generator_reward,
+    gradient_penalty,
+    kl_k3,
+    policy_loss,
+    wrong_text_loss,
+)
+
+KINDS = ("bce", "hinge", "bt", "wgan")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_discriminator_is_pushed_up_on_real_and_down_on_generated_texts(kind) -> None:
+    real, fake = torch.tensor([0.1, -0.3], requires_grad=True), torch.tensor([0.2, -0.1], requires_grad=True)
+    discriminator_loss(kind, real, fake).backward()
+    assert (real.grad < 0).all(), "a step against the gradient raises real logits"
+    assert (fake.grad > 0).all()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_discriminator_is_pushed_down_on_wrong_texts(kind) -> None:
+    wrong = torch.tensor([0.2, -0.1], requires_grad=True)
+    wrong_text_loss(kind, wrong, torch.tensor([0.0, 0.0])).backward()
+    assert (wrong.grad > 0).all()
+
+
+def test_bce_is_the_cross_entropy_with_one_sided_smoothing() -> None:
+    real, fake = torch.tensor([1.5]), torch.tensor([-0.5])
+    p, q = torch.sigmoid(real), torch.sigmoid(fake)
+    expected = -(0.9 * p.log() + 0.1 * (1 - p).log()) - (1 - q).log()
+    assert float(discriminator_loss("bce", real, fake)) == pytest.approx(float(expected), abs=1e-6)
+    best = torch.tensor([0.9]).logit()
+    assert float(discriminator_loss("bce", best, fake)) < float(discriminator_loss("bce", best + 3, fake)), "certainty is not rewarded"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_generator_is_paid_more_for_what_is_taken_for_real(kind) -> None:
+    rewards = generator_reward(kind, torch.tensor([-4.0, 0.0, 2.0]))
+    assert rewards.diff().min() > 0
+
+
+def test_bce_reward_does_not_saturate_where_the_generator_is_worst() -> None:
+    logit = torch.tensor([-3.0], requires_grad=True)
+    generator_reward("bce", logit).sum().backward()
+    assert float(logit.grad) > 0.9, "log sigma keeps its slope; log(1 - sigma), the saturating loss, has .05 here"
+
+
+def test_an_overconfident_discriminator_cannot_drown_other_rewards() -> None:
+    assert float(generator_reward("bce", torch.tensor([-1e6]))) == -5
+    assert generator_reward("hinge", torch.tensor([-1e6, 1e6])).tolist() == [-5, 5]
+
+
+def test_kl_is_zero_with_zero_slope_where_policy_and_reference_agree_and_positive_elsewhere() -> None:
+    logprob = torch.tensor([-0.5, -1.0], requires_grad=True)
+    equal = kl_k3(logprob, logprob.detach()).sum()
+    equal.backward()
+    assert float(equal.detach()) == 0
+    assert logprob.grad.abs().max() == 0
+    assert kl_k3(torch.tensor([-0.5, -1.0]), torch.tensor([-1.5, -0.2])).min() > 0
+
+
+def test_policy_gradient_raises_good_samples_and_lowers_bad_ones() -> None:
+    good, bad = torch.tensor([-1.0, -2.0], requires_grad=True), torch.tensor([-1.0], requires_grad=True)
+    policy_loss([good, bad], torch.tensor([1.0, -1.0]), max_tokens=10, num_texts=2).backward()
+    assert (good.grad < 0).all()
+    assert (bad.grad > 0).all()
+    assert good.grad[0] == -bad.grad[0], "a long text's tokens count as much as a short one's"
+
+
+def test_gradient_penalty_vanishes_only_for_slope_one() -> None:
+    torch.manual_seed(0)
+    model = Discriminator(DiscriminatorConfig(hidden_size=4, controls={}, channels=8), embedding_VD=torch.randn(9, 4)).eval()
+
+    def batch(length: int):
+        rng = np.random.default_rng(length)
+        return features_batch(
+            [
+                TokenFeatures(
+                    rng.integers(0, 9, length).astype(np.int32),
+                    rng.normal(size=(length, 4)).astype(np.float16),
+                    np.zeros((length, 3), np.float32),
+                )
+            ]
+        )
+
+    penalty = gradient_penalty(model, batch(3), batch(5), torch.zeros(1, 0, dtype=torch.long), mix_B=torch.tensor([0.5]))
+    penalty.backward()
+    assert float(penalty.detach()) >= 0
+    assert any(parameter.grad is not None and parameter.grad.abs().sum() > 0 for parameter in model.parameters())

@@ -1,0 +1,50 @@
+from pathlib import Path
+
+import pytest
+
+from common.config import load_config
+from common.errors import ConfigError
+from train_app.config import TrainConfig
+
+PRESETS = sorted((Path(__file__).resolve().parents[2] / "train_app" / "configs").glob("*.yaml"))
+
+
+def test_the_defaults_are_the_briefs() -> None:
+    config = TrainConfig.model_validate({"data": {"snapshot": "s"}, "out": "o"})
+    assert (config.sft.learning_rate, config.sft.max_epochs, config.sft.batch_size) == (2e-4, 100, 32)
+
+
+@pytest.mark.parametrize("path", PRESETS, ids=lambda path: path.stem)
+def test_every_preset_is_a_whole_configuration(path: Path) -> None:
+    load_config(path, TrainConfig)
+
+
+def test_the_presets_are_there() -> None:
+    assert [path.stem for path in PRESETS] == ["advertisegen", "demo", "kobe", "shop", "smoke"]
+
+
+def test_an_unknown_key_names_file_and_field() -> None:
+    with pytest.raises(ConfigError, match=r"demo\.yaml:\nsft\.learning_rte"):
+        load_config(next(path for path in PRESETS if path.stem == "demo"), TrainConfig, ["sft.learning_rte=1e-3"])
+
+
+def test_a_value_out_of_range_names_field_and_value() -> None:
+    with pytest.raises(ConfigError, match=r"adversarial\.samples.*got 1"):
+        load_config(PRESETS[0], TrainConfig, ["adversarial.samples=1"])
+
+
+def test_a_batch_smaller_than_the_workers_is_refused() -> None:
+    with pytest.raises(ConfigError, match="without a row"):
+        load_config(PRESETS[0], TrainConfig, ["sft.batch_size=2", "runtime.num_workers=4"])
+
+
+def _fields(model) -> list[tuple[str, object]]:
+    return [(f"{model.__name__}.{name}", field) for name, field in model.model_fields.items()]
+
+
+def test_every_number_says_what_it_is() -> None:
+    """Names that say all (rank, seed, rounds) need no description; a rate, weight or share does."""
+    sections = [field.annotation for field in TrainConfig.model_fields.values() if hasattr(field.annotation, "model_fields")]
+    silent = [name for model in sections for name, field in _fields(model) if field.annotation is float and not field.description]
+    plain = ("top_p", "learning_rate", "weight_decay", "max_grad_norm", "dropout", "discriminator_learning_rate")
+    assert [name for name in silent if not name.endswith(plain)] == []

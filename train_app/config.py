@@ -1,0 +1,168 @@
+"""Every setting of training, with its unit, its default and why. Holds no logic but checks of what fits together.
+
+The brief asks for learning rate 2e-4, 100 epochs with early stopping and batch 32; where a default differs, its description says why.
+"""
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from common.config import Frozen
+from common.domain.decoding import DecodingParams
+
+DiscriminatorLoss = Literal["bce", "hinge", "bt", "wgan"]
+
+
+class DataConfig(Frozen):
+    snapshot: str = Field(description="folder of the snapshot made by `liyou data build`")
+    pack: str = Field("shop", description="name of a packaged business domain, or a folder that holds one")
+    max_train_rows: int | None = Field(None, ge=1, description="train on this many rows, taken in the split's order; None takes all")
+    licence: str = Field("unstated", description="licence of the training texts, as the bundle's manifest names it")
+
+
+class BaseConfig(Frozen):
+    source: str = Field("starter", description='"starter", a Hugging Face id, a folder, a .gguf file or an s3:// URI')
+    dtype: Literal["float32", "bfloat16"] = Field("float32", description="of the frozen weights; adapters are fp32 always")
+    licence: str = Field("unstated", description="licence of the base, as the bundle's manifest names it")
+
+
+class LoraConfig(Frozen):
+    rank: int = Field(16, ge=1, le=256)
+    alpha: int = Field(32, ge=1, description="the update is scaled by alpha / rank")
+    dropout: float = Field(0.05, ge=0, lt=1, description="on the adapters' inputs, in SFT and on cross-entropy")
+
+
+class SftConfig(Frozen):
+    learning_rate: float = Field(2e-4, gt=0, description="peak; the brief's. Bases under ten million parameters want 1e-3 (pilot)")
+    max_epochs: int = Field(100, ge=1, description="the brief's; early stopping ends it long before")
+    patience: int = Field(3, ge=1, description="validations without a better cross-entropy before SFT stops")
+    batch_size: int = Field(32, ge=1, description="rows in an optimiser step, over all workers; the brief's")
+    max_steps: int | None = Field(
+        None, ge=1, description="optimiser steps at most; a budget in steps, since one in seconds cannot resume to the bit"
+    )
+    evaluate_every: int | None = Field(None, ge=1, description="steps between validations; None is once an epoch")
+    validation_rows: int = Field(500, ge=1, description="rows of the validation split that measure cross-entropy")
+    warmup: float = Field(0.03, ge=0, lt=1, description="share of the steps over which the rate rises; then it follows a cosine to a tenth")
+    weight_decay: float = Field(0.01, ge=0)
+    max_grad_norm: float = Field(1.0, gt=0)
+    code_dropout: float = Field(
+        0.1, ge=0, lt=1, description="share of rows that are read without codes, so that guidance has a free branch"
+    )
+
+
+class DiscriminatorStageConfig(Frozen):
+    loss: DiscriminatorLoss = Field("bce", description="see stages/adversarial/losses.py for the formulas")
+    channels: int = Field(96, ge=8)
+    dropout: float = Field(0.2, ge=0, lt=1)
+    rows: int = Field(2000, ge=8, description="rows of the discriminator split, which the generator never reads, at most")
+    fakes_per_row: int = Field(2, ge=1, description="samples of the generator for each row")
+    steps: int = Field(300, ge=1)
+    refresh_steps: int = Field(100, ge=1, description="steps when it is fitted again to a generator that has changed")
+    batch_size: int = Field(64, ge=2, description="real texts in a step; each comes with a sample, a perturbed and a mismatched text")
+    learning_rate: float = Field(1e-3, gt=0)
+    weight_decay: float = Field(0.01, ge=0)
+    real_target: float = Field(0.9, gt=0.5, le=1, description="one-sided label smoothing of bce")
+    mismatch_weight: float = Field(0.5, ge=0, description="of perturbed and mismatched texts beside the generator's samples")
+    control_weight: float = Field(0.5, ge=0, description="of the heads that read the codes off real texts")
+    gradient_penalty: float = Field(0.0, ge=0, description="10 is usual with wgan (Gulrajani et al. 2017); 0 is off")
+    evaluate_every: int = Field(25, ge=1, description="steps between measurements on held-out rows; the best is kept")
+    held_out: float = Field(0.15, gt=0, lt=1, description="share of the rows that measure AUC")
+    abort_auc: float = Field(0.55, ge=0.5, lt=1, description="below it against samples and perturbed texts alike there is nothing to learn")
+
+
+class RewardWeights(Frozen):
+    realism: float = Field(1.0, ge=0, description="non-saturating reward of the discriminator")
+    codes: float = Field(0.25, ge=0, description="log-probability of the asked codes under the discriminator's heads")
+    controls: float = Field(1.0, ge=0, description="whether the controls check passes")
+    facts: float = Field(1.0, ge=0, description="share of claims that the context supports")
+    compliance: float = Field(1.0, ge=0, description="whether the lexicon finds nothing")
+    form: float = Field(0.5, ge=0, description="share of the other checks (length, language, repetition) that pass")
+    variety: float = Field(0.25, ge=0, description="minus one for a near-copy of another sample of the same prompt")
+
+
+class AdversarialConfig(Frozen):
+    rounds: int = Field(1, ge=0, description="a candidate for selection is kept after each; 0 leaves the stage out")
+    steps_per_round: int = Field(60, ge=1)
+    prompts: int = Field(16, ge=1, description="in a step, over all workers")
+    samples: int = Field(8, ge=2, description="for each prompt; advantages are normalised within them")
+    learning_rate: float = Field(5e-5, gt=0, description="a quarter of SFT's; bases under ten million parameters want 3e-4")
+    max_grad_norm: float = Field(1.0, gt=0)
+    weights: RewardWeights = RewardWeights()
+    advantage_clip: float = Field(3.0, gt=0, description="standard deviations")
+    kl_weight: float = Field(0.05, ge=0, description="of k3(policy, SFT) a token")
+    ce_weight: float = Field(0.3, ge=0, description="of cross-entropy on real training rows")
+    ce_rows: int = Field(16, ge=1, description="real rows in a step")
+    replay_size: int = Field(2048, ge=1, description="past samples that the discriminator may be shown again")
+    discriminator_learning_rate: float = Field(2e-4, gt=0)
+    throttle_high: float = Field(0.8, gt=0.5, le=1, description="above this accuracy (moving average) the discriminator rests")
+    throttle_low: float = Field(0.5, ge=0, lt=1, description="below this accuracy its reward counts nothing: it knows less than a coin")
+    max_kl: float = Field(0.5, gt=0, description="nats a token; above it the last good state comes back")
+    min_distinct: float = Field(0.85, ge=0, le=1, description="distinct bigrams of a step's samples against those of the first step")
+    min_unique: float = Field(0.5, ge=0, le=1, description="share of different texts among a step's samples")
+
+
+class FilteringConfig(Frozen):
+    rounds: int = Field(2, ge=0, description="0 leaves the stage out")
+    prompts_per_round: int = Field(2000, ge=1, description="training prompts that are answered again")
+    samples: int = Field(6, ge=1, description="for each prompt; the discriminator's best among those that pass the checks is kept")
+    steps_per_round: int = Field(100, ge=1)
+    learning_rate: float = Field(2e-4, gt=0, description="SFT's: the pilot gained most at it")
+    batch_size: int = Field(32, ge=1, description="rows in an optimiser step, generated and real, over all workers")
+    generated_share: float = Field(0.7, ge=0, le=1, description="of each batch; pilot: .7 with one kept sample a prompt")
+    min_acceptance: float = Field(0.05, ge=0, le=1, description="share of prompts with a kept sample below which a round is given up")
+
+
+class SelectionConfig(Frozen):
+    prompts: int = Field(300, ge=1, description="of the validation split, one sample each")
+    accept_quantile: float = Field(
+        0.25, ge=0, lt=1, description="of the discriminator's scores on real validation texts: what it takes to be accepted"
+    )
+    standard_errors: float = Field(1.0, ge=0, description="by how many a candidate must beat SFT to be shipped instead of it")
+
+
+class CalibrationConfig(Frozen):
+    rows: int = Field(500, ge=8, description="of the calibration split")
+    accept_quantile: float = Field(0.05, ge=0, lt=1, description="of calibrated scores on real texts: the threshold that is served")
+
+
+class EvaluationConfig(Frozen):
+    rows: int = Field(500, ge=1, description="of the test split, at most")
+    candidates: int = Field(4, ge=1, description="for each row: the first, the first that passes and the best are compared")
+
+
+class RuntimeConfig(Frozen):
+    num_workers: int = Field(1, ge=1, description="data-parallel training processes")
+    use_gpu: bool = False
+    threads_per_worker: int = Field(2, ge=1, description="OpenMP threads; resuming to the bit wants the same number")
+    bf16: bool = Field(False, description="bfloat16 autocast in training forwards")
+    max_failures: int = Field(3, ge=0, description="workers lost before the run gives up; each time it resumes from the last checkpoint")
+    checkpoint_every: int = Field(25, ge=1, description="optimiser steps between checkpoints: the most that a killed worker loses")
+    slots: int = Field(64, ge=1, description="sequences decoded at once in rollouts")
+
+
+class TrainConfig(Frozen):
+    """One training run. The same configuration on the same data is the same run, and resumes."""
+
+    data: DataConfig
+    out: str = Field(description="folder of runs and bundles; every worker must see it")
+    seed: int = Field(0, ge=0)
+    base: BaseConfig = BaseConfig()
+    lora: LoraConfig = LoraConfig()
+    decoding: DecodingParams = Field(DecodingParams(max_new_tokens=96), description="what the bundle is served with and evaluated at")
+    rollout_temperature: float = Field(1.0, gt=0, le=2, description="of samples in training: the model's own distribution")
+    sft: SftConfig = SftConfig()
+    discriminator: DiscriminatorStageConfig = DiscriminatorStageConfig()
+    adversarial: AdversarialConfig = AdversarialConfig()
+    filtering: FilteringConfig = FilteringConfig()
+    selection: SelectionConfig = SelectionConfig()
+    calibration: CalibrationConfig = CalibrationConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+    runtime: RuntimeConfig = RuntimeConfig()
+
+    @model_validator(mode="after")
+    def fits_together(self) -> Self:
+        if self.sft.batch_size < self.runtime.num_workers:
+            raise ValueError(f"sft.batch_size {self.sft.batch_size} leaves some of the {self.runtime.num_workers} workers without a row")
+        if self.adversarial.throttle_low >= self.adversarial.throttle_high:
+            raise ValueError("adversarial.throttle_low must lie below throttle_high")
+        return self

@@ -1,0 +1,208 @@
+"""Adversarial rounds: on-policy policy gradient against a discriminator that learns beside it. One step is rollout, rewards, both updates.
+
+Prompts come from the discriminator's split, whose texts the generator never reads; cross-entropy runs on the training split.
+"""
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from common.generation.candidates import Candidate
+from torch import Tensor
+
+from common.errors import TrainingDiverged
+from common.language.base_model import teacher_forced
+from common.quality.discriminator import Discriminator, features_batch
+from train_app.config import AdversarialConfig
+from train_app.data.examples import Example
+from train_app.stages.adversarial.advantages import advantages
+from train_app.stages.adversarial.guards import tripped, variety
+from train_app.stages.adversarial.losses import kl_k3, policy_loss
+from train_app.stages.adversarial.replay import Replay
+from train_app.stages.adversarial.rewards import check_rewards, discriminator_rewards
+from train_app.stages.discriminator.training import GROUP, discriminator_optimiser, discriminator_step, exhibits, weights_of
+from train_app.stages.optimisation import Optimiser
+from train_app.stages.sft import cross_entropy, encode_rows, num_answer_tokens
+from train_app.stages.state import OnProgress, Progress, Save, State, TextPair, pack_rows, unpack_rows
+from train_app.stages.workbench import Answer, Workbench, written
+
+SMOOTHING = 0.9
+"""Of the moving average of the discriminator's accuracy, which the throttle reads."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rollout:
+    """One worker's share of a step."""
+
+    indices: list[int]
+    """of the examples in the discriminator split"""
+    groups: list[list[Candidate]]
+    advantage_BK: Tensor
+    means: dict[str, float]
+    """mean of every reward and of both measures of variety, over all workers"""
+
+
+def adversarial_round(
+    state: State,
+    config: AdversarialConfig,
+    on_progress: OnProgress,
+    *,
+    stage: str,
+    bench: Workbench,
+    save: Save,
+) -> State:
+    """From and to groups `policy` and `discriminator`. A guard that trips brings the last good state back; the value `stopped` says why."""
+    state = state.enter(stage)
+    examples = bench.splits.discriminator[: bench.discriminator.rows]
+    train_rows = encode_rows(bench, bench.splits.train)
+    reference = state.group("reference")
+    bench.load(state.group("policy"))
+    discriminator = bench.new_discriminator()
+    discriminator.load_state_dict(state.group(GROUP))
+    policy_optimiser = Optimiser(
+        bench.policy.parameters(), learning_rate=config.learning_rate, max_grad_norm=config.max_grad_norm, saved=state.group("optimiser")
+    )
+    critic_optimiser = discriminator_optimiser(
+        discriminator,
+        learning_rate=config.discriminator_learning_rate,
+        weight_decay=bench.discriminator.weight_decay,
+        saved=state.group("critic"),
+    )
+    replay = Replay(config.replay_size, [(row[0], tuple(row[1:])) for row in unpack_rows(state.group("replay"))])
+    good = (state.group("policy"), state.group(GROUP))
+    accuracy = float(str(state.values.get("accuracy", 0.65)))
+    first: dict[str, float] | None = None
+    if isinstance(saved := state.values.get("first"), dict) and state.step:
+        first = {name: float(str(value)) for name, value in saved.items()}
+    stopped: str | None = None
+    total = config.steps_per_round
+    step = state.step
+    while step < total and stopped is None:
+        informed = accuracy >= config.throttle_low
+        rollout = roll_out(bench, examples, discriminator, config, stage=stage, step=step, informed=informed)
+        fakes: dict[int, list[tuple[int, ...]]] = {}
+        current = [(i, written(one)) for i, group in zip(rollout.indices, rollout.groups, strict=True) for one in group]
+        gathered = bench.parallel.gather_rows([[i, *ids] for i, ids in current])
+        current = [(row[0], tuple(row[1:])) for row in gathered]
+        old = replay.draw(len(current) // 2, seed=bench.seed(stage, step, "replay"))
+        half = len(current) - len(old)
+        for index, ids in [*random.Random(bench.seed(stage, step, "fakes")).sample(current, half), *old]:
+            fakes.setdefault(index, []).append(ids)
+        shown = exhibits(bench, examples, fakes)
+        metrics = dict(rollout.means)
+        try:
+            metrics |= policy_step(bench, rollout, policy_optimiser, config, examples, reference, train_rows, stage=stage, step=step)
+            bench.seed_step(stage, step)
+            if accuracy <= config.throttle_high:
+                seed = bench.seed(stage, step, "critic")
+                metrics |= discriminator_step(discriminator, shown, critic_optimiser, bench.discriminator, bench=bench, seed=seed)
+                accuracy = SMOOTHING * accuracy + (1 - SMOOTHING) * metrics["accuracy"]
+            else:
+                accuracy = SMOOTHING * accuracy + (1 - SMOOTHING) * metrics["reads_samples"]
+        except TrainingDiverged as error:
+            stopped = str(error)
+            break
+        replay.add(current)
+        first = first or dict(metrics)
+        metrics["accuracy_average"] = accuracy
+        stopped = tripped(metrics, first=first, config=config)
+        step += 1
+        bench.merge()
+        on_progress(Progress(stage=stage, step=step, total=total, metrics=metrics, texts=_texts(rollout, examples)))
+        if stopped is None and (step % bench.checkpoint_every == 0 or step == total):
+            good = (bench.policy.adapter(), weights_of(discriminator))
+            kept = state.with_group("policy", good[0]).with_group(GROUP, good[1])
+            kept = kept.with_group("optimiser", policy_optimiser.tensors()).with_group("critic", critic_optimiser.tensors())
+            kept = kept.with_group("replay", pack_rows([[index, *ids] for index, ids in replay.samples]))
+            if step < total:
+                save(kept.with_values({"accuracy": accuracy, "first": dict(first)}).at(step))
+    bench.load(good[0])
+    if stopped:
+        on_progress(Progress(stage=stage, step=step, total=total, note=f"stopped: {stopped}; the last good state is kept"))
+    done = state.without_groups("optimiser", "critic").with_group("policy", good[0]).with_group(GROUP, good[1])
+    done = done.with_group("replay", pack_rows([[index, *ids] for index, ids in replay.samples]))
+    return done.with_values({"accuracy": accuracy, "stopped": stopped}).at(total)
+
+
+def roll_out(
+    bench: Workbench,
+    examples: Sequence[Example],
+    discriminator: Discriminator,
+    config: AdversarialConfig,
+    *,
+    stage: str,
+    step: int,
+    informed: bool,
+) -> Rollout:
+    """Samples, rewards and advantages of this worker's prompts, whose samples stay together. `informed` False: D pays nothing."""
+    drawn = random.Random(bench.seed(stage, step, "prompts")).sample(range(len(examples)), min(config.prompts, len(examples)))
+    indices = bench.parallel.mine(drawn)
+    contexts = [examples[index].context for index in indices]
+    groups = bench.write(contexts, k=config.samples, stage=stage, step=step)
+    flat = [candidate for group in groups for candidate in group]
+    controls = [context.controls for context in contexts for _ in range(config.samples)]
+    verdicts = [[bench.checker.judge(one.text, context=c, score=None) for one in group] for c, group in zip(contexts, groups, strict=True)]
+    rewards = check_rewards(verdicts, [[one.text for one in group] for group in groups])
+    batch = features_batch([one.features for one in flat if one.features is not None]).to(bench.parallel.device)
+    rewards |= discriminator_rewards(discriminator, batch, controls, kind=bench.discriminator.loss, samples=config.samples)
+    weights = config.weights.model_dump() | {"logit": 0.0} | ({} if informed else {"realism": 0.0, "codes": 0.0})
+    advantage_BK = advantages(rewards, weights, clip=config.advantage_clip, parallel=bench.parallel)
+    measures = {f"reward_{name}": float(values.sum()) for name, values in rewards.items() if name != "logit"}
+    measures |= {
+        "checks_passed": float(sum(verdict.checks_passed for group in verdicts for verdict in group)),
+        "reads_samples": float((rewards["logit"] < 0).sum()),
+        "taken_for_real": float(rewards["logit"].sigmoid().sum()),
+        "tokens_per_text": float(sum(one.num_tokens for one in flat)),
+    }
+    summed = bench.parallel.sum([*measures.values(), float(len(flat))])
+    means = dict(zip(measures, (value / summed[-1] for value in summed[:-1]), strict=True))
+    spread = variety([candidate.text for candidate in flat])
+    shares = bench.parallel.sum([value / bench.parallel.world_size for value in spread.values()])
+    return Rollout(indices, groups, advantage_BK, means | dict(zip(spread, shares, strict=True)))
+
+
+def policy_step(
+    bench: Workbench,
+    rollout: Rollout,
+    optimiser: Optimiser,
+    config: AdversarialConfig,
+    examples: Sequence[Example],
+    reference: dict[str, Tensor],
+    train_rows: Sequence[tuple[tuple[int, ...], int]],
+    *,
+    stage: str,
+    step: int,
+) -> dict[str, float]:
+    """Policy gradient, KL to the SFT adapter and cross-entropy on real rows in one gradient. No dropout: KL is exactly 0 at the start."""
+    model = bench.policy.language.model
+    encoded = [
+        bench.encoded(Answer(examples[index].context, written(one)))
+        for index, group in zip(rollout.indices, rollout.groups, strict=True)
+        for one in group
+    ]
+    ids, starts = [row for row, _ in encoded], [start for _, start in encoded]
+    own_tokens = float(num_answer_tokens(encoded))
+    tokens, texts = bench.parallel.sum([own_tokens, float(len(encoded))])
+    with torch.no_grad(), bench.policy.holding(reference):
+        anchors = [state.logprob_T for state in teacher_forced(model, ids, prompt_lens=starts)]
+    optimiser.zero()
+    states = teacher_forced(model, ids, prompt_lens=starts)
+    kl = torch.stack([kl_k3(s.logprob_T, anchor).sum() for s, anchor in zip(states, anchors, strict=True)]).sum() / tokens
+    entropy = torch.stack([s.entropy_T.detach().sum() for s in states]).sum() / tokens
+    advantage_B = rollout.advantage_BK.flatten().to(bench.parallel.device)
+    gradient = policy_loss([s.logprob_T for s in states], advantage_B, max_tokens=bench.decoding.max_new_tokens, num_texts=int(texts))
+    rows = random.Random(bench.seed(stage, step, "real")).sample(train_rows, min(config.ce_rows, len(train_rows)))
+    ce = cross_entropy(bench, bench.parallel.mine(rows), tokens=float(num_answer_tokens(rows)))
+    (gradient + config.kl_weight * kl + config.ce_weight * ce).backward()  # type: ignore[no-untyped-call]
+    norm = optimiser.step(bench.parallel)
+    summed = bench.parallel.sum([float(value.detach()) for value in (gradient, kl, entropy, ce)])
+    return dict(zip(("policy_loss", "kl", "entropy", "ce_loss"), summed, strict=True)) | {"grad_norm": norm}
+
+
+def _texts(rollout: Rollout, examples: Sequence[Example]) -> tuple[TextPair, ...]:
+    pairs = zip(rollout.indices[:2], rollout.groups[:2], strict=True)
+    return tuple(
+        TextPair(product=examples[index].context.product.title, real=examples[index].text, generated=group[0].text)
+        for index, group in pairs
+    )

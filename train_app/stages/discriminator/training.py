@@ -1,0 +1,218 @@
+"""Fits the discriminator to the current generator: real texts against its samples, and against real texts made wrong for their context.
+
+Cross-fitted: all rows come from a split that the generator never reads. A discriminator rates rows that the generator was trained on above
+unseen real ones, since it sees the generator's own certainty.
+"""
+
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from common.domain.token_features import TokenFeatures
+from common.errors import BadInput
+from common.metrics.calibration import auc
+from common.quality.discriminator import Discriminator, DiscriminatorOut, features_batch
+from train_app.config import DiscriminatorStageConfig
+from train_app.data.examples import Example
+from train_app.stages.adversarial.losses import discriminator_loss, gradient_penalty, wrong_text_loss
+from train_app.stages.discriminator.negatives import mismatched, perturbed
+from train_app.stages.optimisation import Optimiser, cosine_rate
+from train_app.stages.pool import pooled
+from train_app.stages.state import OnProgress, Progress, Save, State
+from train_app.stages.workbench import Answer, Workbench
+
+GROUP = "discriminator"
+BETAS = (0.5, 0.99)
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """One text as the discriminator reads it."""
+
+    features: TokenFeatures
+    controls: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Exhibit:
+    """A context's real text with what stands against it."""
+
+    real: Judged
+    fakes: tuple[Judged, ...]
+    perturbed: Judged | None
+    mismatched: Judged | None
+
+
+def exhibits(bench: Workbench, examples: Sequence[Example], fakes: Mapping[int, Sequence[tuple[int, ...]]]) -> list[Exhibit]:
+    """For every example with at least one fake; features under the merged policy as it is now."""
+    chosen = [index for index in range(len(examples)) if fakes.get(index)]
+    wrong = [_wrong(bench, examples, index) for index in chosen]
+    answers: list[Answer] = []
+    for index, (swapped, elsewhere) in zip(chosen, wrong, strict=True):
+        answers += [bench.real(examples[index]), *(Answer(examples[index].context, ids) for ids in fakes[index])]
+        answers += [answer for answer in (swapped, elsewhere) if answer is not None]
+    judged = iter([Judged(one, answer.context.controls) for one, answer in zip(bench.features(answers), answers, strict=True)])
+    return [
+        Exhibit(
+            real=next(judged),
+            fakes=tuple(next(judged) for _ in fakes[index]),
+            perturbed=None if swapped is None else next(judged),
+            mismatched=None if elsewhere is None else next(judged),
+        )
+        for index, (swapped, elsewhere) in zip(chosen, wrong, strict=True)
+    ]
+
+
+def _wrong(bench: Workbench, examples: Sequence[Example], index: int) -> tuple[Answer | None, Answer | None]:
+    example, seed = examples[index], bench.seed("negatives", 0, examples[index].example_id)
+    others = random.Random(seed).sample(list(examples), min(200, len(examples)))
+    text = perturbed(example, others=[other.context.product for other in others], facts=bench.checker.pack.facts, seed=seed)
+    context = mismatched(example, others=others, vocabulary=bench.vocabulary, seed=seed)
+    elsewhere = None if context == example.context else bench.real(example, context=context)
+    return None if text is None else bench.real(example, text=text), elsewhere
+
+
+def discriminator_step(
+    discriminator: Discriminator,
+    batch: Sequence[Exhibit],
+    optimiser: Optimiser,
+    config: DiscriminatorStageConfig,
+    *,
+    bench: Workbench,
+    seed: int,
+) -> dict[str, float]:
+    """One step on the global batch; every worker takes its share. Which of an exhibit's fakes is shown depends on the seed."""
+    sizes = [len(batch), sum(one.perturbed is not None for one in batch), sum(one.mismatched is not None for one in batch)]
+    picked = [one.fakes[(seed + row) % len(one.fakes)] for row, one in enumerate(batch)]
+    mine, fakes = bench.parallel.mine(batch), bench.parallel.mine(picked)
+    discriminator.train()
+    optimiser.zero()
+    loss, right = torch.zeros((), device=bench.parallel.device), [0.0, 0.0]
+    if mine:
+        real, fake = _out(discriminator, [one.real for one in mine]), _out(discriminator, fakes)
+        right = [float((real.logit_B > 0).sum()), float((fake.logit_B < 0).sum())]
+        share = len(mine) / sizes[0]
+        loss = share * discriminator_loss(config.loss, real.logit_B, fake.logit_B, real_target=config.real_target)
+        loss = loss + share * config.control_weight * _control_loss(discriminator, real, [one.real for one in mine])
+        for name, size in (("perturbed", sizes[1]), ("mismatched", sizes[2])):
+            rows = [row for row, one in enumerate(mine) if getattr(one, name) is not None]
+            if rows:
+                wrong_B = _out(discriminator, [getattr(mine[row], name) for row in rows]).logit_B
+                loss = loss + config.mismatch_weight / 2 * len(rows) / size * wrong_text_loss(config.loss, wrong_B, real.logit_B[rows])
+        if config.gradient_penalty:
+            reals, others = (features_batch([one.features for one in texts]).to(loss.device) for texts in ([m.real for m in mine], fakes))
+            codes = discriminator.code_indices([one.real.controls for one in mine])
+            mix_B = torch.rand(len(mine), generator=torch.Generator().manual_seed(seed)).to(loss.device)
+            loss = loss + share * config.gradient_penalty * gradient_penalty(discriminator, reals, others, codes, mix_B=mix_B)
+        loss.backward()  # type: ignore[no-untyped-call]
+    norm = optimiser.step(bench.parallel)
+    discriminator.eval()
+    summed = bench.parallel.sum([float(loss.detach()), *right])
+    return {"discriminator_loss": summed[0], "accuracy": (summed[1] + summed[2]) / (2 * sizes[0]), "discriminator_grad_norm": norm}
+
+
+def train_discriminator(
+    state: State, config: DiscriminatorStageConfig, on_progress: OnProgress, *, stage: str, steps: int, bench: Workbench, save: Save
+) -> State:
+    """From group `pool` (samples for its split) to group `discriminator`, the best on held-out rows. Warm where there is one."""
+    state = state.enter(stage)
+    examples = bench.splits.discriminator[: config.rows]
+    fakes: dict[int, list[tuple[int, ...]]] = {}
+    for index, ids in pooled(state):
+        fakes.setdefault(index, []).append(ids)
+    shown = exhibits(bench, examples, fakes)
+    if len(shown) < 8:
+        raise BadInput(f"the discriminator needs at least 8 rows of its own split; got {len(shown)}. Import more reasons.")
+    order = random.Random(bench.seed("discriminator", 0, "held out")).sample(range(len(shown)), len(shown))
+    num_held_out = max(2, round(config.held_out * len(shown)))
+    held_out, train = [shown[row] for row in order[:num_held_out]], [shown[row] for row in order[num_held_out:]]
+    discriminator = bench.new_discriminator()
+    if saved := state.group(GROUP):
+        discriminator.load_state_dict(saved)
+    optimiser = discriminator_optimiser(
+        discriminator, learning_rate=config.learning_rate, weight_decay=config.weight_decay, saved=state.group("optimiser")
+    )
+    best = state.group("best") or weights_of(discriminator)
+    measured = measure(discriminator, held_out)
+    top = float(str(state.values["discriminator_top"])) if state.step else _merit(measured)
+    if state.step == 0:
+        on_progress(Progress(stage=stage, step=0, total=steps, metrics=measured))
+    for step in range(state.step, steps):
+        bench.seed_step(stage, step)
+        seed = bench.seed(stage, step, "batch")
+        batch = random.Random(seed).sample(train, min(config.batch_size, len(train)))
+        rate = cosine_rate(step, total=steps, peak=config.learning_rate, warmup=0.05)
+        for group in optimiser.adam.param_groups:
+            group["lr"] = rate
+        metrics = discriminator_step(discriminator, batch, optimiser, config, bench=bench, seed=seed)
+        done = step + 1
+        if done % config.evaluate_every == 0 or done == steps:
+            measured = measure(discriminator, held_out)
+            metrics |= measured
+            if _merit(measured) >= top:
+                top, best = _merit(measured), weights_of(discriminator)
+        on_progress(Progress(stage=stage, step=done, total=steps, metrics=metrics))
+        if done % bench.checkpoint_every == 0 and done < steps:
+            kept = state.with_group(GROUP, weights_of(discriminator)).with_group("optimiser", optimiser.tensors()).with_group("best", best)
+            save(kept.with_values({"discriminator_top": top}).at(done))
+    discriminator.load_state_dict(best)
+    final = measure(discriminator, held_out)
+    blind = max(final["auc_fake"], final["auc_perturbed"]) < config.abort_auc
+    note = f"held-out AUC: {final['auc_fake']:.3f} against samples, {final['auc_perturbed']:.3f} against one wrong fact"
+    if blind:
+        note += f"; below {config.abort_auc} there is nothing to learn from it: adversarial rounds and filtering are left out"
+    on_progress(Progress(stage=stage, step=steps, total=steps, metrics=final, note=note))
+    finished = state.without_groups("optimiser", "best", "pool").with_group(GROUP, best).at(steps)
+    return finished.with_values({"discriminator_blind": blind, "discriminator_auc": dict(final)})
+
+
+def measure(discriminator: Discriminator, shown: Sequence[Exhibit]) -> dict[str, float]:
+    """AUC of real texts against each kind of wrong ones; .5 where there is none of a kind."""
+    real = logits_of(discriminator, [one.real for one in shown])
+    found = {}
+    for name, wrong in (
+        ("auc_fake", [fake for one in shown for fake in one.fakes]),
+        ("auc_perturbed", [one.perturbed for one in shown if one.perturbed]),
+        ("auc_mismatched", [one.mismatched for one in shown if one.mismatched]),
+    ):
+        value = auc(real, logits_of(discriminator, wrong)) if wrong else 0.5
+        found[name] = value if np.isfinite(value) else 0.5
+    return found
+
+
+def discriminator_optimiser(
+    discriminator: Discriminator, *, learning_rate: float, weight_decay: float, saved: Mapping[str, Tensor] | None = None
+) -> Optimiser:
+    parameters: dict[str, nn.Parameter] = dict(discriminator.named_parameters())
+    return Optimiser(parameters, learning_rate=learning_rate, weight_decay=weight_decay, betas=BETAS, saved=saved or None)
+
+
+def weights_of(discriminator: Discriminator) -> dict[str, Tensor]:
+    return {name: tensor.detach().to("cpu", copy=True) for name, tensor in discriminator.state_dict().items()}
+
+
+def _merit(measured: Mapping[str, float]) -> float:
+    """Samples and wrong facts alike: real against sample alone rewards tells of style."""
+    return measured["auc_fake"] + measured["auc_perturbed"] + 0.5 * measured["auc_mismatched"]
+
+
+def logits_of(discriminator: Discriminator, texts: Sequence[Judged]) -> list[float]:
+    return discriminator.logits([one.features for one in texts], [one.controls for one in texts])
+
+
+def _out(discriminator: Discriminator, texts: Sequence[Judged]) -> DiscriminatorOut:
+    batch = features_batch([one.features for one in texts]).to(discriminator.temperature.device)
+    out: DiscriminatorOut = discriminator(batch, discriminator.code_indices([one.controls for one in texts]))
+    return out
+
+
+def _control_loss(discriminator: Discriminator, out: DiscriminatorOut, texts: Sequence[Judged]) -> Tensor:
+    """The heads learn on real texts only (AC-GAN's reading of what a sample meant would teach them the generator's mistakes)."""
+    codes_BC = discriminator.code_indices([one.controls for one in texts])
+    losses = [cross_entropy(logits, codes_BC[:, at]) for at, logits in enumerate(out.control_logits.values())]
+    return torch.stack(losses).mean() if losses else torch.zeros((), device=codes_BC.device)

@@ -1,0 +1,133 @@
+"""The order of the stages, and which are left out when. Each is resumed in its middle or skipped when it is done; knows nothing of Ray."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+from train_app.config import TrainConfig
+from train_app.stages.adversarial.rounds import adversarial_round
+from train_app.stages.discriminator.calibration import STAGE as CALIBRATION
+from train_app.stages.discriminator.calibration import calibrate
+from train_app.stages.discriminator.training import GROUP, train_discriminator
+from train_app.stages.filtering import collect_best, train_on_best
+from train_app.stages.pool import collect
+from train_app.stages.selection import SFT, candidate, select
+from train_app.stages.sft import STAGE as SFT_STAGE
+from train_app.stages.sft import sft
+from train_app.stages.state import OnProgress, Save, State, tensors_digest
+from train_app.stages.workbench import Workbench
+
+Run = Callable[[State], State]
+When = Callable[[State], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """`when` False: the stage is passed over. `makes`: name of the candidate that its policy is."""
+
+    name: str
+    run: Run
+    when: When = lambda state: True
+    makes: str | None = None
+
+
+def sees(state: State) -> bool:
+    """Whether the discriminator learnt anything."""
+    return not state.values.get("discriminator_blind")
+
+
+def stale(state: State) -> bool:
+    """Whether the generator has changed since the discriminator was fitted to its features."""
+    return state.values.get("fitted_to") != tensors_digest(state.group("policy"))
+
+
+def plan(config: TrainConfig, bench: Workbench, *, on_progress: OnProgress, save: Save) -> list[Step]:
+    rows = bench.splits.discriminator[: config.discriminator.rows]
+
+    def fitted(name: str, *, steps: int, when: When) -> list[Step]:
+        """Samples of the current policy, then a discriminator that reads them."""
+
+        def draw(state: State) -> State:
+            bench.load(state.group("policy"))
+            k = config.discriminator.fakes_per_row
+            return collect(state, rows, on_progress, stage=f"{name} samples", k=k, bench=bench, save=save)
+
+        def fit(state: State) -> State:
+            bench.load(state.group("policy"))
+            done = train_discriminator(state, config.discriminator, on_progress, stage=name, steps=steps, bench=bench, save=save)
+            return done.with_values({"fitted_to": tensors_digest(state.group("policy"))})
+
+        return [Step(f"{name} samples", draw, when), Step(name, fit, when)]
+
+    def first_discriminator(state: State, run: Run) -> State:
+        done = run(state)
+        return done.with_group("ruler", done.group(GROUP)) if sees(done) else done
+
+    def round_of(name: str) -> Run:
+        return lambda state: adversarial_round(state, config.adversarial, on_progress, stage=name, bench=bench, save=save)
+
+    def filtered(name: str) -> list[Step]:
+        """Kept samples of a round, then training on them."""
+        drawn = f"{name} samples"
+
+        def keep(state: State) -> State:
+            return collect_best(state, config.filtering, on_progress, stage=drawn, bench=bench, save=save)
+
+        def learn(state: State) -> State:
+            return train_on_best(state, config.filtering, on_progress, stage=name, collected_in=drawn, bench=bench, save=save)
+
+        return [Step(drawn, keep, sees), Step(name, learn, sees, makes=name)]
+
+    def selection_of(name: str) -> Run:
+        def run(state: State) -> State:
+            done = select(state, config.selection, on_progress, stage=name, bench=bench, save=save)
+            # The first discriminator belongs to SFT's features; whoever else was chosen keeps the one that learnt beside it.
+            if done.values["selected"] == SFT and (ruler := done.group("ruler")):
+                return done.with_group(GROUP, ruler).with_values({"fitted_to": tensors_digest(done.group("policy"))})
+            return done
+
+        return run
+
+    steps = [Step(SFT_STAGE, lambda state: sft(state, config.sft, on_progress, bench=bench, save=save), makes=SFT)]
+    samples, fit = fitted("discriminator", steps=config.discriminator.steps, when=lambda state: True)
+    steps += [samples, Step(fit.name, partial(first_discriminator, run=fit.run))]
+    for number in range(1, config.adversarial.rounds + 1):
+        name = f"adversarial {number}"
+        steps.append(Step(name, round_of(name), lambda state: sees(state) and not state.values.get("stopped"), makes=name))
+    if config.adversarial.rounds and config.filtering.rounds:
+        steps.append(Step("start of filtering", selection_of("start of filtering"), sees))
+    for number in range(1, config.filtering.rounds + 1):
+        name = f"filtering {number}"
+        steps += fitted(f"{name} discriminator", steps=config.discriminator.refresh_steps, when=lambda state: sees(state) and stale(state))
+        steps += filtered(name)
+    steps.append(Step("selection", selection_of("selection")))
+    steps += fitted("final discriminator", steps=config.discriminator.refresh_steps, when=stale)
+    steps.append(Step(CALIBRATION, lambda state: calibrate(state, config.calibration, on_progress, bench=bench, save=save)))
+    return steps
+
+
+def run_stages(state: State, config: TrainConfig, on_progress: OnProgress, *, bench: Workbench, save: Save) -> State:
+    """All stages that are not done. The value `digests` tells what each made of the adapter, `done` which ran or were passed over."""
+    for step in plan(config, bench, on_progress=on_progress, save=save):
+        done = list(map(str, _listed(state.values.get("done"))))
+        if step.name in done:
+            continue
+        if step.when(state):
+            state = step.run(state)
+            digests = {name: digest for name, digest in _mapped(state.values.get("digests")).items()}
+            digests[step.name] = tensors_digest(state.group("policy"))
+            known = {tensors_digest(state.group(group)) for group in state.groups(candidate(""))}
+            if step.makes and digests[step.name] not in known:
+                state = state.with_group(candidate(step.makes), state.group("policy"))
+            state = state.with_values({"digests": dict(digests)})
+        state = state.with_values({"done": [*done, step.name]})
+        save(state)
+    return state
+
+
+def _listed(value: object) -> list[object]:
+    return list(value) if isinstance(value, list | tuple) else []
+
+
+def _mapped(value: object) -> dict[str, str]:
+    return {str(key): str(one) for key, one in value.items()} if isinstance(value, dict) else {}

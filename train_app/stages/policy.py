@@ -1,0 +1,88 @@
+"""The generator in training: LoRA adapters inside the base's linear layers, and a merged copy that writes. Knows no loss and no data."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from copy import deepcopy
+from dataclasses import replace
+
+import torch
+from peft import LoraConfig as PeftConfig
+from peft import inject_adapter_in_model
+from peft.tuners.lora import Linear as LoraLinear
+from torch import Tensor, nn
+
+from common.language.base_model import LanguageModel
+
+Adapter = dict[str, Tensor]
+"""LoRA weights under the names that peft saves (`base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight`), float32."""
+
+PREFIX, SLOT = "base_model.model.", "default"
+
+
+class Policy:
+    """`language` carries the adapter and is trained; `merged` is a copy with the adapter added to its weights: sampling and the
+    discriminator's features come from it, as they will when a bundle is served. `merge` brings it up to date."""
+
+    def __init__(self, language: LanguageModel, *, rank: int, alpha: int, dropout: float, seed: int) -> None:
+        self.merged = replace(language, model=deepcopy(language.model).requires_grad_(False))
+        self.language = language
+        self.rank, self.alpha = rank, alpha
+        language.model.requires_grad_(False)
+        torch.manual_seed(seed)
+        config = PeftConfig(r=rank, lora_alpha=alpha, lora_dropout=dropout, target_modules="all-linear", task_type="CAUSAL_LM")
+        inject_adapter_in_model(config, language.model, adapter_name=SLOT)
+        self._layers = {name: module for name, module in language.model.named_modules() if isinstance(module, LoraLinear)}
+        assert self._layers, "LoRA found no linear layer to adapt"
+        for parameter in self.parameters().values():
+            parameter.data = parameter.data.float()
+        self.train(False)
+
+    def train(self, training: bool) -> None:
+        """Dropout on the adapters' inputs is on while training; `merged` never drops anything."""
+        self.language.model.train(training)
+        self.merged.model.train(False)
+
+    def parameters(self) -> dict[str, nn.Parameter]:
+        """Name under which peft saves it -> parameter, in the model's order."""
+        named = self.language.model.named_parameters()
+        return {PREFIX + name.replace(f".{SLOT}.", "."): parameter for name, parameter in named if parameter.requires_grad}
+
+    def targets(self) -> tuple[str, ...]:
+        """Last parts of the adapted modules' names (q_proj, down_proj, …)."""
+        return tuple(sorted({name.rpartition(".")[2] for name in self._layers}))
+
+    def adapter(self) -> Adapter:
+        return {name: parameter.detach().to("cpu", copy=True) for name, parameter in self.parameters().items()}
+
+    def load(self, adapter: Mapping[str, Tensor]) -> None:
+        self._put(adapter)
+        self.merge()
+
+    @torch.no_grad()
+    def merge(self) -> None:
+        for name, layer in self._layers.items():
+            merged: nn.Module = self.merged.model.get_submodule(name)
+            assert isinstance(merged, nn.Linear)
+            base = layer.get_base_layer()
+            assert isinstance(base, nn.Linear)
+            merged.weight.copy_(base.weight + layer.get_delta_weight(SLOT))
+
+    @contextmanager
+    def holding(self, adapter: Mapping[str, Tensor]) -> Iterator[None]:
+        """The adapter in place of the policy's for the length of a block; `merged` is left as it is.
+
+        peft's `disable_adapter` would give the bare base instead of the SFT model; loading a second adapter can freeze the first.
+        """
+        own = self.adapter()
+        self._put(adapter)
+        try:
+            yield
+        finally:
+            self._put(own)
+
+    @torch.no_grad()
+    def _put(self, adapter: Mapping[str, Tensor]) -> None:
+        parameters = self.parameters()
+        assert adapter.keys() == parameters.keys(), "not this policy's adapter"
+        for name, parameter in parameters.items():
+            parameter.copy_(adapter[name])

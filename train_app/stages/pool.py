@@ -1,0 +1,72 @@
+"""Samples of the current generator in numbers: drawn in chunks, each a step of its stage, kept as token ids."""
+
+from collections.abc import Callable, Sequence
+
+from common.generation.candidates import Candidate
+
+from common.domain.context import Context
+from train_app.data.examples import Example
+from train_app.stages.state import OnProgress, Progress, Save, State, TextPair, pack_rows, unpack_rows
+from train_app.stages.workbench import Workbench, written
+
+GROUP = "pool"
+CHUNK = 64
+"""Contexts in a step: long enough to fill the engine's slots, short enough to lose."""
+
+Choose = Callable[[Context, Sequence[Candidate]], list[Candidate]]
+"""Which of a context's candidates are kept."""
+
+
+def keep_all(context: Context, candidates: Sequence[Candidate]) -> list[Candidate]:
+    return list(candidates)
+
+
+def collect(
+    state: State,
+    examples: Sequence[Example],
+    on_progress: OnProgress,
+    *,
+    stage: str,
+    k: int,
+    bench: Workbench,
+    save: Save,
+    choose: Choose = keep_all,
+) -> State:
+    """Group `pool`: rows [index of the example, ids …] of what `choose` kept of k samples for each example, in the examples' order."""
+    state = state.enter(stage)
+    if state.step == 0:
+        state = state.with_group(GROUP, pack_rows([]))
+    chunks = [list(range(start, min(start + CHUNK, len(examples)))) for start in range(0, len(examples), CHUNK)]
+    rows = unpack_rows(state.group(GROUP))
+    every = max(1, bench.checkpoint_every // 4)
+    for step in range(state.step, len(chunks)):
+        mine = bench.parallel.mine(chunks[step])
+        groups = bench.write([examples[index].context for index in mine], k=k, stage=stage, step=step)
+        kept = [choose(examples[index].context, group) for index, group in zip(mine, groups, strict=True)]
+        # One row for each example, so that workers' rows interleave; kept texts stand one behind the other with their lengths before them.
+        packed = [[value for one in group for value in (len(written(one)), *written(one))] for group in kept]
+        for index, line in zip(chunks[step], bench.parallel.gather_rows(packed), strict=True):
+            rows += [[index, *ids] for ids in _unpacked(line)]
+        shown = [
+            TextPair(product=examples[i].context.product.title, real=examples[i].text, generated=group[0].text)
+            for i, group in zip(mine, kept, strict=True)
+            if group
+        ]
+        metrics = {"kept": float(len(rows)), "kept_per_context": len(rows) / (chunks[step][-1] + 1)}
+        on_progress(Progress(stage=stage, step=step + 1, total=len(chunks), metrics=metrics, texts=tuple(shown[:2])))
+        if (step + 1) % every == 0 and step + 1 < len(chunks):
+            save(state.with_group(GROUP, pack_rows(rows)).at(step + 1))
+    return state.with_group(GROUP, pack_rows(rows)).at(len(chunks))
+
+
+def pooled(state: State) -> list[tuple[int, tuple[int, ...]]]:
+    """(index of the example, ids) of every text in the pool."""
+    return [(row[0], tuple(row[1:])) for row in unpack_rows(state.group(GROUP))]
+
+
+def _unpacked(line: Sequence[int]) -> list[list[int]]:
+    texts, at = [], 0
+    while at < len(line):
+        texts.append(list(line[at + 1 : at + 1 + line[at]]))
+        at += 1 + line[at]
+    return texts
