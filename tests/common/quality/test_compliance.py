@@ -1,0 +1,102 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from common.packs.load import load_pack
+from common.packs.schema import LexiconRule
+from common.quality.compliance import Law, check_compliance
+
+PACK = load_pack("shop")
+LAW = Law(PACK.lexicon, warnings=PACK.knowledge.warnings)
+RULES = PACK.lexicon.rules
+
+
+def parent_of(rule: LexiconRule) -> str | None:
+    return None if "all" in rule.scope else rule.scope[0]
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.id)
+def test_each_rule_catches_its_examples(rule: LexiconRule) -> None:
+    for example in rule.refused:
+        found = LAW.check(example, parent=parent_of(rule)).findings
+        assert any(rule.id in finding for finding in found), example
+
+
+@pytest.mark.parametrize("rule", [rule for rule in RULES if rule.allowed], ids=lambda rule: rule.id)
+def test_no_rule_catches_what_a_rule_allows(rule: LexiconRule) -> None:
+    for example in rule.allowed:
+        assert LAW.check(example, parent=parent_of(rule)).findings == ()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "最近总在路上，第一时间想到的就是它。",
+        "第一次用也顺手，最后一步只要按一下。",
+        "最后一件也不着急，慢慢看。",
+        "统一的配色，每件都有唯一标识。",
+        "最初的样子最终留了下来。",
+        "你最在意的续航，它有三十小时。",
+        "第一眼是奶油白，第一口是坚果风味。",
+        "睡前读一页，治愈系的水彩画风。",
+        "高腰版型显瘦，衬得腿长。",
+        "面料是100%棉，亲肤。",
+        "抗菌钢内胆，保温十二小时。",
+        "防蓝光光源，写作业正好。",
+        "防晒的帽子之外，再带一只双肩包。",
+        "量子力学也能讲给孩子听。",
+        "装修时给天花板留一盏灯。",
+        "最好先看水洗标再下水。",
+        "最多装两升水，最少也够一天。",
+        "降压阀的小设计很安心。",
+    ],
+)
+def test_ordinary_speech_stays_allowed(text: str) -> None:
+    assert LAW.check(text, parent="家居").findings == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "rule"),
+    [
+        ("最 佳选择。", "ad9-best"),
+        ("最·佳选择。", "ad9-best"),
+        ("国\u200b家级品质。", "ad9-national-level"),
+        ("頂級用料。", "ad9-top-grade"),
+        ("ＮＯ．１的耳机。", "ad9-first"),
+        ("微 信联系。", "platform-contact"),
+    ],
+)
+def test_a_word_that_is_hidden_is_found(text: str, rule: str) -> None:
+    assert any(rule in finding for finding in LAW.check(text, parent=None).findings)
+
+
+def test_an_allowed_place_does_not_cover_a_hit_elsewhere() -> None:
+    (finding,) = LAW.check("最近看过，它是最佳选择。", parent=None).findings
+    assert finding.startswith("“最佳” at 7 is refused: ad9-best, 《广告法》第九条第（三）项")
+
+
+def test_a_rule_of_one_kind_of_goods_leaves_others_alone() -> None:
+    assert not LAW.check("防晒也周到。", parent="美妆").passed
+    assert LAW.check("防晒也周到。", parent="服饰").passed
+    assert LAW.check("防晒也周到。", parent=None).passed
+
+
+def test_review_fails_too_and_says_so() -> None:
+    result = check_compliance("带来极致体验。", parent=None, lexicon=PACK.lexicon)
+    assert not result.passed
+    assert "needs a person's review" in result.findings[0]
+
+
+def test_a_required_warning_is_missed() -> None:
+    assert "本品不能代替药物" in LAW.check("一天一片，方便。", parent="保健").findings[0]
+    assert LAW.check("一天一片，方便。本品不能代替药物。", parent="保健").passed
+
+
+def test_ids_are_unique_and_every_rule_has_a_basis() -> None:
+    assert len({rule.id for rule in RULES}) == len(RULES) >= 40
+    assert all("《" in rule.basis or rule.basis.startswith("平台规则") for rule in RULES)
+
+
+@given(st.text(alphabet=st.characters(), max_size=60))
+def test_any_text_is_read(text: str) -> None:
+    LAW.check(text, parent="食品")
