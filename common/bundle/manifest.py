@@ -1,0 +1,163 @@
+"""What a bundle says about itself, and the id that follows from it. Knows no file system, no model and no clock."""
+
+from collections.abc import Mapping
+from typing import Annotated, Literal, Self
+
+from pydantic import AwareDatetime, Field, JsonValue, model_validator
+
+from common.artifacts.digest import canonical_json, sha256_bytes
+from common.config import Frozen
+from common.domain.context import Context
+from common.domain.decoding import DecodingParams
+
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+MANIFEST = "manifest.json"
+SIGNATURE = "signature.json"
+ADAPTER_CONFIG = "adapter/adapter_config.json"
+ADAPTER_WEIGHTS = "adapter/adapter_model.safetensors"
+DISCRIMINATOR_CONFIG = "discriminator.json"
+DISCRIMINATOR_WEIGHTS = "discriminator.safetensors"
+CONTROLS = "pack/controls.json"
+FACTS = "pack/facts.json"
+REPORT = "report/"
+"""Files below are for people: verified like all others, and left out of the bundle id."""
+
+TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+"""Projections an adapter may change. Embedding and head are not among them: engines share those between adapters."""
+MAX_RANK = 256
+
+
+class BaseRef(Frozen):
+    source: str = Field(min_length=1, description="where the base was read from when this was trained; not part of the bundle id")
+    digest: Sha256
+    tokenizer_digest: Sha256
+    licence: str = Field(min_length=1, description="SPDX id or name of the terms (Apache-2.0, Gemma Terms of Use)")
+
+
+class AdapterRef(Frozen):
+    kind: Literal["lora"] = "lora"
+    rank: int = Field(ge=1, le=MAX_RANK)
+    alpha: float = Field(gt=0, description="the product of both matrices is scaled by alpha / rank")
+    targets: tuple[str, ...] = Field(min_length=1, description="projections with an adapter, sorted")
+
+
+class PackRef(Frozen):
+    name: str = Field(pattern=r"^[a-z][a-z0-9_]{0,31}$")
+    controls_digest: Sha256
+    facts_digest: Sha256
+    vocabulary: dict[str, tuple[str, ...]] = Field(description="control -> its values, for people; the digest decides")
+    policy_version: str = Field(description="policy under which the metrics were measured; serving applies its own")
+
+
+class Answering(Frozen):
+    """How texts were drawn and accepted when the metrics were measured; serving does the same."""
+
+    decoding: DecodingParams
+    k: int = Field(ge=1, le=64, description="candidates a request")
+    max_attempts: int = Field(ge=1, le=16, description="rounds of k candidates before a template")
+    threshold: float = Field(ge=0, le=1, description="least discriminator score that is accepted; 0 accepts every score")
+
+
+class Calibration(Frozen):
+    """How temperature and threshold were found."""
+
+    temperature: float = Field(1.0, gt=0, description="logits are divided by it")
+    num_examples: int = Field(0, ge=0)
+    measures: dict[str, float] = Field(default_factory=dict, description="ece, auc, accepted share, precision at the threshold, ...")
+
+
+class Metric(Frozen):
+    value: float
+    low: float | None = Field(None, description="95 % interval; None where none was computed")
+    high: float | None = None
+    num: int = Field(ge=0, description="rows it was measured on")
+    better: Literal["higher", "lower", "neither"] = Field("higher", description="neither: reported, compared with nothing")
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if (self.low is None) != (self.high is None) or (self.low is not None and self.high is not None and self.low > self.high):
+            raise ValueError(f"interval: got [{self.low}, {self.high}]; expected low <= high, or neither")
+        return self
+
+
+class DataRef(Frozen):
+    digest: Sha256 = Field(description="of the snapshot that was trained on")
+    licences: tuple[str, ...] = Field(min_length=1)
+    test_digest: Sha256 | None = Field(None, description="of the rows the metrics were measured on; other rows, other numbers")
+    num_examples: int = Field(ge=0)
+
+
+class Origin(Frozen):
+    """What it was made from. `run` and `created_at` are not part of the bundle id."""
+
+    config: dict[str, JsonValue] = Field(description="the training configuration, without paths and host names")
+    data: DataRef
+    code_version: str = Field(min_length=1, description="version of the package, or commit")
+    run: dict[str, str | int | float] = Field(default_factory=dict, description="circumstances: paths, resumes, durations")
+    created_at: AwareDatetime | None = None
+
+
+class Canary(Frozen):
+    """A request with an answer, and what the model thinks of each answer token (nats, the end token included)."""
+
+    context: Context
+    text: str = Field(min_length=1)
+    prompt_ids: tuple[int, ...] = Field(min_length=1)
+    answer_ids: tuple[int, ...] = Field(min_length=1)
+    logprobs: tuple[float, ...]
+    base_logprobs: tuple[float, ...] = Field(description="what the bare base thinks: a loaded bundle must not think that")
+
+    @model_validator(mode="after")
+    def _one_number_a_token(self) -> Self:
+        if not len(self.answer_ids) == len(self.logprobs) == len(self.base_logprobs):
+            raise ValueError("logprobs, base_logprobs: expected one number for each of answer_ids")
+        return self
+
+
+class FileRef(Frozen):
+    sha256: Sha256
+    size_bytes: int = Field(ge=0)
+
+
+class BundleManifest(Frozen):
+    format: Literal[1] = 1
+    bundle_id: str = Field(pattern=r"^lb-[0-9a-f]{32}$")
+    base: BaseRef
+    adapter: AdapterRef
+    pack: PackRef
+    prompt_version: int = Field(ge=1)
+    frame_before: str = Field("", description="what the base's chat template puts before a prompt; empty without a template")
+    frame_after: str = ""
+    answering: Answering
+    has_discriminator: bool
+    calibration: Calibration | None = None
+    metrics: dict[str, Metric] = Field(description="on the test split; empty: it was never evaluated")
+    origin: Origin
+    canary_dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    canaries: tuple[Canary, ...] = Field(min_length=1)
+    files: dict[str, FileRef] = Field(description="every file of the folder but the manifest and its signature")
+
+    @property
+    def threshold(self) -> float:
+        return self.answering.threshold
+
+    def expected_id(self) -> str:
+        """The id that this content has, whatever `bundle_id` claims."""
+        return bundle_id_of(self.model_dump(mode="json"))
+
+
+def bundle_id_of(manifest: Mapping[str, JsonValue]) -> str:
+    """lb- and 128 bits of the sha256 of the manifest's canonical JSON, without times, paths, circumstances and the report."""
+    content = {name: value for name, value in manifest.items() if name != "bundle_id"}
+    content["base"] = _without(content["base"], "source")
+    content["origin"] = _without(content["origin"], "run", "created_at")
+    files = content["files"]
+    assert isinstance(files, dict)
+    content["files"] = {path: file for path, file in files.items() if not path.startswith(REPORT)}
+    return f"lb-{sha256_bytes(canonical_json(content))[:32]}"
+
+
+def _without(value: JsonValue, *names: str) -> JsonValue:
+    assert isinstance(value, dict)
+    return {name: item for name, item in value.items() if name not in names}

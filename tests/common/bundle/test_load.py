@@ -1,0 +1,114 @@
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from peft import PeftModel
+
+from common.artifacts.signing import generate_private_key, key_id, public_key
+from common.bundle.load import load_bundle, tokenizer_digest
+from common.errors import ArtifactNotFound, BundleMismatch, SignatureInvalid
+from common.language.base_model import Frame, load_base
+
+PRIVATE = generate_private_key()
+
+
+def test_our_merge_is_pefts_merge(parts, written: Path) -> None:
+    ours = load_bundle(written).language.model
+    theirs = PeftModel.from_pretrained(load_base(str(parts.base)).model, written / "adapter").merge_and_unload()
+    expected = theirs.state_dict()
+    for name, tensor in ours.state_dict().items():
+        torch.testing.assert_close(tensor, expected[name], rtol=0, atol=1e-6, msg=name)
+    assert not torch.equal(
+        ours.state_dict()["model.layers.0.self_attn.q_proj.weight"],
+        parts.language.model.state_dict()["model.layers.0.self_attn.q_proj.weight"],
+    )
+
+
+def test_a_loaded_bundle_is_what_was_written(parts, written: Path) -> None:
+    bundle = load_bundle(written)
+    assert bundle.threshold == 0.4
+    assert bundle.pack.controls == parts.pack.controls
+    assert bundle.pack.policy_version == parts.pack.policy_version
+    assert bundle.discriminator is not None
+    assert not bundle.discriminator.training
+    expected = parts.discriminator.state_dict()
+    assert all(torch.equal(tensor, expected[name]) for name, tensor in bundle.discriminator.state_dict().items())
+    assert bundle.canaries is not None
+    assert bundle.canaries.from_trained < 1e-5 < bundle.canaries.from_base
+    assert bundle.canaries.conclusive
+
+
+def test_bf16_loads_within_its_own_tolerance(written: Path) -> None:
+    bundle = load_bundle(written, dtype="bfloat16")
+    assert bundle.language.model.dtype == torch.bfloat16
+    assert bundle.canaries is not None
+    assert bundle.canaries.tolerance > 0.01
+
+
+def test_a_bundle_without_discriminator_loads(parts, tmp_path: Path) -> None:
+    parts.write(tmp_path / "b", discriminator=None, calibration=None)
+    assert load_bundle(tmp_path / "b").discriminator is None
+
+
+def test_verify_false_leaves_out_the_canaries_and_nothing_else(copy) -> None:
+    folder = copy()
+    assert load_bundle(folder, verify=False).canaries is None
+    (folder / "report" / "index.html").write_bytes(b"changed")
+    with pytest.raises(Exception, match="expected sha256"):
+        load_bundle(folder, verify=False)
+
+
+def test_a_base_that_moved_is_named_by_the_caller(parts, written: Path, tmp_path: Path) -> None:
+    moved = replace(parts.language, source="gone")
+    parts.write(tmp_path / "b", language=replace(moved, source=str(tmp_path / "gone")))
+    with pytest.raises(ArtifactNotFound, match="name its folder as the base"):
+        load_bundle(tmp_path / "b")
+    assert load_bundle(tmp_path / "b", base=str(parts.base)).manifest.base.source == str(tmp_path / "gone")
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [({"digest": "0" * 64}, "base: "), ({"frame": Frame(before="<user>", after="")}, "frame: ")],
+)
+def test_another_base_is_refused_naming_both(parts, written: Path, change: dict[str, object], named: str) -> None:
+    other = replace(load_base(str(parts.base)), **change)
+    with pytest.raises(BundleMismatch, match=named) as caught:
+        load_bundle(written, base=other)
+    assert str(other.digest if "digest" in change else "<user>") in str(caught.value)
+
+
+def test_another_tokenizer_is_refused(parts, written: Path) -> None:
+    other = load_base(str(parts.base))
+    other.tokenizer.add_tokens(["新词"])
+    with pytest.raises(BundleMismatch, match="tokenizer: "):
+        load_bundle(written, base=other)
+
+
+def test_padding_settings_are_no_other_tokenizer(parts) -> None:
+    language = load_base(str(parts.base))
+    language.tokenizer(["a", "理由理由"], padding=True, truncation=True, max_length=4)
+    assert tokenizer_digest(language) == tokenizer_digest(parts.language)
+
+
+def test_a_signed_bundle_says_who_signed_it(parts, tmp_path: Path) -> None:
+    parts.write(tmp_path / "b", private_pem=PRIVATE)
+    trusted = public_key(PRIVATE)
+    assert load_bundle(tmp_path / "b", trusted_pems=[trusted], require_signature=True).signed_by == key_id(trusted)
+    with pytest.raises(SignatureInvalid, match="trusted are none"):
+        load_bundle(tmp_path / "b", require_signature=True)
+    with pytest.raises(SignatureInvalid, match="signed by key"):
+        load_bundle(tmp_path / "b", trusted_pems=[public_key(generate_private_key())])
+
+
+def test_an_unsigned_bundle_loads_and_says_so_unless_signing_is_demanded(written: Path) -> None:
+    assert load_bundle(written).signed_by is None
+    with pytest.raises(SignatureInvalid, match="not signed"):
+        load_bundle(written, trusted_pems=[public_key(PRIVATE)], require_signature=True)
+
+
+def test_reading_a_manifest_needs_no_torch() -> None:
+    code = "import sys, common.bundle.admission, common.bundle.promotion; sys.exit('torch' in sys.modules or 'transformers' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
