@@ -41,6 +41,7 @@ class ApiConfig(Frozen):
 
 
 class FeaturesConfig(Frozen):
+    timeout_s: float = Field(1.0, gt=0, description="longest a lookup may take before another replica is asked")
     resources: Resources = Resources(num_cpus=0.1)
     replicas: Replicas = Replicas(target_ongoing=16, max_ongoing=256)
 
@@ -52,6 +53,7 @@ class GeneratorConfig(Frozen):
         "fp32", description="bf16 is quicker where the processor has it; texts then differ in a few of 100"
     )
     threads: int = Field(1, ge=1, description="OpenMP threads of the engine; more than one pays only on cores of its own")
+    max_len: int = Field(1024, ge=64, description="tokens of prompt and answer that a slot holds; the model's own limit if that is lower")
     slots: int = Field(32, ge=1, description="sequences decoded together")
     compile: bool = Field(False, description="compile the decode step; adds its compilation to the start")
 
@@ -63,17 +65,19 @@ class QualityConfig(Frozen):
 
 
 class AnswerConfig(Frozen):
-    """Null means: as the bundle was evaluated."""
+    """Null means: as the bundle was evaluated, or as `AnswerPolicy` has it."""
 
     k: int | None = Field(None, ge=1, le=16, description="candidates an item and attempt")
     max_attempts: int | None = Field(None, ge=1, le=8, description="rounds of generation before a template")
     expected_s: float | None = Field(None, gt=0, description="seconds a round takes; with less left, the template is taken at once")
-    reserve_s: float = Field(0.15, ge=0, description="seconds kept for templates and the way back")
+    judge_s: float = Field(0.3, ge=0, description="seconds of a round kept for judging what was written")
+    reserve_s: float = Field(0.15, ge=0, description="seconds of a page kept for templates and the way back")
 
 
 class ServeConfig(Frozen):
     bundle: str | None = Field(None, description="folder of a bundle, or a version or alias of the registry; null: the starter bundle")
     registry: str | None = Field(None, description="URI of a registry (file://, s3://); null: `bundle` is a folder")
+    base: str | None = Field(None, description="folder of the base model on each node; null: where the bundle's manifest says")
     snapshot: str | None = Field(None, description="folder of a snapshot; null: inline products and inline events only")
     producer: str = Field("liyou", min_length=1, max_length=100, description="name or code of the provider, as the AI label states it")
     http: HttpLimits = HttpLimits()

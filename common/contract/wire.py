@@ -219,7 +219,8 @@ class ModelCard(Reply):
     bundle_id: str
     policy_version: str
     prompt_version: int
-    base: str = Field(description="the base model as it was named in training, with its digest")
+    base_digest: str = Field(description="sha256 of the base model's files")
+    base_licence: str
     controls: tuple[dict[str, object], ...] = Field(description="control codes in prompt order: name, values, default")
 
 

@@ -35,16 +35,23 @@ class DecodeThread:
         self._thread.start()
         started.result()
 
-    async def generate(self, sequences: Sequence[Prompted], *, decoding: DecodingParams) -> list[Generated | Exception]:
-        """Each sequence's result, or what `submit` refused it with, in the order given. Cancelling the call cancels the sequences.
+    async def generate(
+        self, sequences: Sequence[Prompted], *, decoding: DecodingParams, within_s: float | None = None
+    ) -> list[Generated | Exception]:
+        """Each sequence's result, or what `submit` refused it with, in the order given; after `within_s` the rest come back "cancelled".
 
-        Raises Unavailable when the engine broke.
+        Cancelling the call cancels the sequences. Raises Unavailable when the engine broke.
         """
         futures: list[Future[Generated]] = [Future() for _ in sequences]
         self._order(lambda: self._submit(sequences, futures, decoding))
+        results = asyncio.gather(*(_result(future) for future in futures))
         try:
-            return await asyncio.gather(*(self._result(future) for future in futures))
+            with suppress(TimeoutError):
+                return await asyncio.wait_for(asyncio.shield(results), within_s)
+            self._order(lambda: self._cancel(futures))
+            return await results
         except asyncio.CancelledError:
+            results.cancel()
             with suppress(Unavailable):  # an engine that stopped has nothing left to cancel
                 self._order(lambda: self._cancel(futures))
             raise
@@ -67,14 +74,6 @@ class DecodeThread:
         self._thread.join()
 
     # ---- callers' side ---------------------------------------------------------------------------------------------
-
-    async def _result(self, future: "Future[Generated]") -> Generated | Exception:
-        try:
-            return await asyncio.wrap_future(future)
-        except Unavailable:
-            raise
-        except Exception as error:
-            return error
 
     def _order(self, order: Callable[[], None]) -> None:
         with self._wake:
@@ -142,6 +141,15 @@ class DecodeThread:
         future = self._running.pop(sequence_id)
         if future.set_running_or_notify_cancel():
             future.set_result(generated)
+
+
+async def _result(future: "Future[Generated]") -> Generated | Exception:
+    try:
+        return await asyncio.wrap_future(future)
+    except Unavailable:
+        raise
+    except Exception as error:
+        return error
 
 
 def _settle(future: "Future[Generated]", error: Exception) -> None:

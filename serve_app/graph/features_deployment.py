@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from datetime import datetime
 
-from common.contract.wire import ItemError, ReasonsRequest, RequestItem
+from common.contract.wire import ItemReason, ReasonsRequest, RequestItem, item_error
 from common.domain.context import BehaviorSummary, Context
 from common.domain.controls import Controls, ControlVocabulary
 from common.domain.product import Product
@@ -20,11 +20,11 @@ class Features:
     def __init__(self, snapshot: Snapshot | None, *, vocabulary: ControlVocabulary, now: Callable[[], datetime]) -> None:
         self.snapshot, self.vocabulary, self.now = snapshot, vocabulary, now
 
-    def contexts(self, request: ReasonsRequest) -> list[Context | ItemError]:
+    def contexts(self, request: ReasonsRequest) -> list[Context | ItemReason]:
         """One per item, in order; an item whose product nobody knows is its error. Raises BadControl for codes outside the vocabulary."""
         request.check_codes(self.vocabulary)
         behavior, persona, explicit, estimates = self._user(request)
-        found: list[Context | ItemError] = []
+        found: list[Context | ItemReason] = []
         for item in request.items:
             product = item.product.to_domain() if item.product else self._product(item.names)
             if product is None:
@@ -59,10 +59,9 @@ class Features:
     def _product(self, product_id: str) -> Product | None:
         return self.snapshot.product(product_id) if self.snapshot else None
 
-    def _unknown(self, item: RequestItem) -> ItemError:
+    def _unknown(self, item: RequestItem) -> ItemReason:
         where = "the snapshot has no such product" if self.snapshot else "this server has no snapshot"
-        error = ProductNotFound(f"product_id {item.names!r}: {where}; send it inline as `product`")
-        return ItemError(code=error.code, message=str(error), retryable=error.retryable)
+        return item_error(item.names, ProductNotFound(f"product_id {item.names!r}: {where}; send it inline as `product`"))
 
 
 def resolve_codes(

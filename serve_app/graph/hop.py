@@ -7,7 +7,7 @@ the other side, so asking again is safe. Only errors of common/errors.py come ou
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar, cast
 
 from ray.exceptions import RayActorError, RayTaskError
 from ray.serve.exceptions import RayServeException
@@ -29,14 +29,14 @@ class Response(Awaitable[Answer], Protocol[Answer]):
 
 
 class Hop(Generic[Answer]):
-    """`start` sends the call (`lambda page: handle.contexts.remote(page)`)."""
+    """`start` sends the call and gives its response: `partial(handle.contexts.remote, request)`."""
 
     def __init__(self, name: str, *, timeout_s: float | None = None) -> None:
         """`timeout_s`: longest that one attempt may take, None for all the time there is; a replica that hangs then costs only that."""
         self.name = name
         self.timeout_s = timeout_s
 
-    async def __call__(self, start: Callable[[], Response[Answer]], *, left_s: Callable[[], float]) -> Answer:
+    async def __call__(self, start: Callable[[], object], *, left_s: Callable[[], float]) -> Answer:
         """Raises the other side's LiyouError, or Unavailable when it died, hung, was full or broke twice or time ran out."""
         reason = "no time was left"
         for attempt in range(ATTEMPTS):
@@ -45,7 +45,7 @@ class Hop(Generic[Answer]):
             if attempt:
                 await asyncio.sleep(min(PAUSE_S, left))
             try:
-                return await self._once(start(), within_s=min(left_s(), self.timeout_s or left))
+                return await self._once(cast(Response[Answer], start()), within_s=min(left_s(), self.timeout_s or left))
             except TimeoutError:
                 reason = "it did not answer in time"
             except RayTaskError as error:

@@ -1,14 +1,38 @@
-"""Which bundle is served: found once, when the application is built. Loads no model."""
+"""Which bundle is served: found and admitted once, when the application is built. Loads no model and imports no torch."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from common.artifacts.registry import Registry
 from common.artifacts.storage import open_storage
+from common.bundle.admission import admit
+from common.bundle.manifest import BundleManifest
+from common.contract.wire import ModelCard, control_cards
 from common.errors import BundleNotFound
+from common.packs.load import load_pack
+from common.packs.schema import Pack
 
 STARTER = Path(__file__).resolve().parents[2] / "common" / "starter" / "bundle"
 """The bundle that ships with the package, so that serving works before anything was trained."""
 DEFAULT_ALIAS = "prod"
+
+
+@dataclass(frozen=True, slots=True)
+class Live:
+    """An admitted bundle, and the pack it answers with: its own controls and facts under today's policy."""
+
+    manifest: BundleManifest
+    pack: Pack
+
+    def card(self) -> ModelCard:
+        return ModelCard(
+            bundle_id=self.manifest.bundle_id,
+            policy_version=self.pack.policy_version,
+            prompt_version=self.manifest.prompt_version,
+            base_digest=self.manifest.base.digest,
+            base_licence=self.manifest.base.licence,
+            controls=control_cards(self.pack.vocabulary),
+        )
 
 
 def locate_bundle(bundle: str | None, *, registry: str | None) -> Path:
@@ -20,3 +44,10 @@ def locate_bundle(bundle: str | None, *, registry: str | None) -> Path:
         remedy = "run `make starter`" if bundle is None else "pass the folder of a bundle, or --registry for a version or alias"
         raise BundleNotFound(f"{folder}: no manifest.json there, so it is no bundle; {remedy}")
     return folder.resolve()
+
+
+def read_live(folder: Path) -> Live:
+    """Raises what `admit` raises: a bundle that fails here is never handed to a replica."""
+    admitted = admit(folder)
+    shipped = load_pack(admitted.manifest.pack.name)
+    return Live(admitted.manifest, shipped.model_copy(update={"controls": admitted.controls, "facts": admitted.facts}))

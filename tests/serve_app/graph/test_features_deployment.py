@@ -6,7 +6,7 @@ from typing import Any
 import orjson
 import pytest
 
-from common.contract.wire import ItemError, ReasonsRequest
+from common.contract.wire import ItemReason, ReasonsRequest
 from common.domain.context import BehaviorSummary, Context
 from common.domain.controls import Control, ControlValue, ControlVocabulary
 from common.errors import BadControl
@@ -102,8 +102,9 @@ def test_an_inline_product_stands_over_the_snapshots(features: Features) -> None
 def test_a_product_nobody_knows_is_an_error_of_its_item(features: Features) -> None:
     found = features.contexts(ReasonsRequest.model_validate({"items": [{"product_id": "p1"}, {"product_id": "gone"}]}))
     assert isinstance(found[0], Context)
-    assert isinstance(found[1], ItemError)
-    assert (found[1].code, found[1].retryable) == ("product_not_found", False)
+    assert isinstance(found[1], ItemReason)
+    assert found[1].error is not None
+    assert (found[1].product_id, found[1].error.code, found[1].error.retryable) == ("gone", "product_not_found", False)
 
 
 def test_without_a_snapshot_inline_products_are_answered_and_ids_are_not() -> None:
@@ -111,7 +112,7 @@ def test_without_a_snapshot_inline_products_are_answered_and_ids_are_not() -> No
     inline = {"product": {"product_id": "p1", "title": "耳机", "category": "蓝牙耳机"}}
     found = features.contexts(ReasonsRequest.model_validate({"user": {"user_id": "u1"}, "items": [inline, {"product_id": "p1"}]}))
     assert isinstance(found[0], Context)
-    assert isinstance(found[1], ItemError)
+    assert isinstance(found[1], ItemReason)
 
 
 @pytest.mark.parametrize(

@@ -48,7 +48,9 @@ class Readiness:
 
 
 async def models() -> ModelsResponse:
-    return ModelsResponse(models=(ModelCard(bundle_id="b1", policy_version="v1", prompt_version=1, base="tiny", controls=()),))
+    return ModelsResponse(
+        models=(ModelCard(bundle_id="b1", policy_version="v1", prompt_version=1, base_digest="d", base_licence="MIT", controls=()),)
+    )
 
 
 @pytest.fixture

@@ -1,0 +1,151 @@
+"""`liyou serve`: a bundle behind HTTP on this machine, until it is told to stop; nothing is left running."""
+
+import os
+import signal
+import socket
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated
+
+import orjson
+import typer
+
+from common.errors import ConfigError, Unavailable
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+NUM_CPUS = 2
+"""Logical cores that the graph's reservations need; a machine with one core runs it too, slower."""
+
+
+@app.command()
+def serve(
+    bundle: Annotated[
+        str | None, typer.Option(help="folder of a bundle, or version or alias with --registry; default: the starter")
+    ] = None,
+    registry: Annotated[str | None, typer.Option(help="URI of a registry: file:///PATH or s3://BUCKET/PREFIX")] = None,
+    snapshot: Annotated[str | None, typer.Option(help="folder that `liyou data build` made; without it, products come inline")] = None,
+    base: Annotated[str | None, typer.Option(help="where the base model lies, if not where the bundle was trained with it")] = None,
+    config: Annotated[str | None, typer.Option(help="YAML with the fields of serve_app/config.py")] = None,
+    host: Annotated[str, typer.Option(help="address to listen on")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535)] = 8000,
+    json: Annotated[bool, typer.Option("--json", help="one JSON line when ready, instead of words")] = False,
+) -> None:
+    """Serve a bundle over HTTP on this machine. Stop with Ctrl-C or SIGTERM."""
+    phases = Phases()
+    with stopped_by_signals():
+        from ray import serve as ray_serve
+
+        from cluster.session import connect
+        from common.config import parse
+        from serve_app.app import build
+        from serve_app.config import ServeConfig
+
+        phases.done("imports")
+        refuse_taken_port(host, port)
+        arguments = merged(config, {"bundle": bundle, "registry": registry, "snapshot": snapshot, "base": base})
+        settings = parse(arguments, ServeConfig, source=config or "liyou serve")
+        application = build(arguments)
+        phases.done("bundle checks")
+        with connect(num_cpus=max(NUM_CPUS, os.cpu_count() or 1)):
+            phases.done("ray")
+            try:
+                options = {"host": host, "port": port, "request_timeout_s": settings.http.deadline.max_ms / 1000 + 5}
+                ray_serve.start(proxy_location="HeadOnly", http_options=options)
+                phases.done("http proxy")
+                ray_serve.run(application, name="liyou", route_prefix="/")
+                phases.done("deployments and canaries")
+                url = f"http://{host if host not in ('0.0.0.0', '::') else '127.0.0.1'}:{port}"
+                card = first_answer(f"{url}/v1/models")
+                phases.done("first answer")
+                typer.echo(report(url, card, phases, host=host, as_json=json))
+                while True:
+                    time.sleep(3600)
+            finally:
+                signal.signal(signal.SIGTERM, signal.SIG_IGN)
+                signal.signal(signal.SIGINT, signal.SIG_IGN)
+                ray_serve.shutdown()  # type: ignore[no-untyped-call]
+
+
+class Phases:
+    """Seconds that each phase of the start took, in order."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._since = time.monotonic()
+
+    def done(self, name: str) -> None:
+        now = time.monotonic()
+        self.seconds[name] = round(now - self._since, 2)
+        self._since = now
+
+
+@contextmanager
+def stopped_by_signals() -> Iterator[None]:
+    """SIGTERM and SIGINT unwind the block like an exception, so that what it started is stopped; that is success, exit code 0."""
+
+    def stop(number: int, frame: object) -> None:
+        raise Stopped
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, stop)
+    try:
+        yield
+    except Stopped:
+        typer.echo("stopped", err=True)
+
+
+class Stopped(BaseException):
+    """Not an Exception: no handler on the way may take it for a failure."""
+
+
+def merged(path: str | None, given: dict[str, str | None]) -> dict[str, object]:
+    """The file's fields, and over them what stands on the command line."""
+    from common.config import read_yaml
+
+    fields = read_yaml(path) if path else {}
+    if not isinstance(fields, dict):
+        raise ConfigError(f"{path}: expected a mapping at the top, got {type(fields).__name__}")
+    return fields | {name: value for name, value in given.items() if value is not None}
+
+
+def refuse_taken_port(host: str, port: int) -> None:
+    """Ray would find out a minute later and say less."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise Unavailable(f"cannot listen on {host} port {port}: {error.strerror}; stop what does, or pass --port") from error
+
+
+def first_answer(url: str) -> dict[str, object]:
+    """The card of the model, asked for over HTTP as anybody would; the proxy may need a moment to hear of the routes."""
+    for _ in range(50):
+        try:
+            with urllib.request.urlopen(url, timeout=5) as answer:
+                found: dict[str, object] = orjson.loads(answer.read())["models"][0]
+                return found
+        except OSError:
+            time.sleep(0.1)
+    raise Unavailable(f"{url} did not answer though all deployments are up; see the Serve logs")
+
+
+def report(url: str, card: dict[str, object], phases: Phases, *, host: str, as_json: bool) -> str:
+    total_s = round(sum(phases.seconds.values()), 1)
+    if as_json:
+        facts = {"url": url, "bundle_id": card["bundle_id"], "phases_s": phases.seconds, "total_s": total_s, "pid": os.getpid()}
+        return orjson.dumps(facts).decode()
+    lines = [f"serving {card['bundle_id']} at {url}/v1/reasons after {total_s} s"]
+    lines += [f"  {name:<26}{seconds:6.1f} s" for name, seconds in phases.seconds.items()]
+    if host not in LOOPBACK:
+        lines.append(f"  {host} is reachable from outside, and no key is asked for: put a gateway in front")
+    lines.append('  try: curl -s -H "Content-Type: application/json" ' + url + "/v1/reasons -d '" + EXAMPLE + "'")
+    return "\n".join(lines)
+
+
+EXAMPLE = '{"items": [{"product": {"product_id": "p1", "title": "真无线降噪耳机", "category": "蓝牙耳机", "price": 299}}]}'

@@ -1,0 +1,56 @@
+"""The Serve application: arguments are checked, the bundle admitted, four deployments wired. `serve run serve_app.app:build` starts it."""
+
+from ray import serve
+from ray.serve.config import AutoscalingConfig
+from ray.serve.deployment import Application, Deployment
+
+from common.artifacts.registry import Registry
+from common.artifacts.storage import open_storage
+from common.config import parse
+from serve_app.config import Replicas, Resources, ServeConfig
+from serve_app.graph.ingress import Ingress
+from serve_app.graph.replicas import FeaturesReplica, GeneratorReplica, QualityReplica
+from serve_app.state.live import DEFAULT_ALIAS, locate_bundle, read_live
+
+CONSTRUCTOR_ATTEMPTS = 2
+"""Serve would try 20 times; a bundle that is refused stays refused."""
+HEALTH_CHECK_PERIOD_S = 5
+
+
+def build(args: dict[str, object]) -> Application:
+    """`args` are the fields of ServeConfig. Takes a dict on purpose: under postponed annotations Serve would skip a model's validation.
+
+    Raises ConfigError, BundleNotFound, or what admitting the bundle raises: nothing is deployed then.
+    """
+    config = pinned(parse(args, ServeConfig, source="serve arguments"))
+    read_live(locate_bundle(config.bundle, registry=config.registry))
+    features = deployment(FeaturesReplica, "features", config.features.resources, config.features.replicas).bind(config)
+    generator = deployment(GeneratorReplica, "generator", config.generator.resources, config.generator.replicas).bind(config)
+    quality = deployment(QualityReplica, "quality", config.quality.resources, config.quality.replicas).bind(config)
+    api = deployment(serve.ingress()(Ingress), "api", config.api.resources, config.api.replicas)
+    return api.bind(config, features, generator, quality)
+
+
+def pinned(config: ServeConfig) -> ServeConfig:
+    """An alias as the version it names now: replicas that start later must not answer with another bundle."""
+    if config.registry is None:
+        return config
+    version = Registry(open_storage(config.registry)).resolve(config.bundle or DEFAULT_ALIAS)
+    return config.model_copy(update={"bundle": version})
+
+
+def deployment(replica: type, name: str, resources: Resources, replicas: Replicas) -> Deployment:
+    declared = serve.deployment(
+        name=name,
+        ray_actor_options={"num_cpus": resources.num_cpus, "num_gpus": resources.num_gpus},
+        max_ongoing_requests=replicas.max_ongoing,
+        max_queued_requests=replicas.max_queued,
+        max_constructor_retry_count=CONSTRUCTOR_ATTEMPTS,
+        health_check_period_s=HEALTH_CHECK_PERIOD_S,
+    )(replica)
+    if replicas.min_replicas == replicas.max_replicas:
+        return declared.options(num_replicas=replicas.min_replicas)
+    scaling = AutoscalingConfig(
+        min_replicas=replicas.min_replicas, max_replicas=replicas.max_replicas, target_ongoing_requests=replicas.target_ongoing
+    )
+    return declared.options(autoscaling_config=scaling)

@@ -1,0 +1,101 @@
+"""What HTTP requests reach: the API, the page, and the calls to the other deployments. Holds no model and imports no torch."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+
+from fastapi import FastAPI
+from ray.serve.handle import DeploymentHandle
+
+from common.contract.wire import ItemReason, ModelsResponse, ReasonsRequest
+from common.domain.context import Context
+from common.domain.reason import QualityVerdict
+from common.errors import Unavailable
+from common.generation.answer import AnswerPolicy
+from common.generation.candidates import Candidate
+from common.log import request_id as current_request_id
+from common.quality.verdict import Checker
+from serve_app.config import AnswerConfig, ServeConfig
+from serve_app.graph.hop import Hop
+from serve_app.graph.page import LeftS, Page
+from serve_app.http.api import create_api
+from serve_app.state.live import Live, locate_bundle, read_live
+
+Handle = DeploymentHandle[object]
+READY_TIMEOUT_S = 2.0
+
+
+class Ingress:
+    """`features`, `generator` and `quality` are handles; the app is built in the replica, from `__serve_build_asgi_app__`."""
+
+    def __init__(self, config: ServeConfig, features: Handle, generator: Handle, quality: Handle) -> None:
+        self.config = config
+        self.live = read_live(locate_bundle(config.bundle, registry=config.registry))
+        self.hops = HandleHops(config, features, generator, quality)
+        self.page = Page(
+            live=self.live,
+            hops=self.hops,
+            checker=Checker(self.live.pack, threshold=self.live.manifest.threshold),
+            policy=policy_of(self.live, config.answer),
+            producer=config.producer,
+            clock=time.monotonic,
+        )
+
+    def __serve_build_asgi_app__(self) -> FastAPI:
+        """Serve's proxy echoes the request id itself, hence `echo_request_id=False`."""
+        return create_api(self.page.answer, ready=self.ready, models=self.models, limits=self.config.http, echo_request_id=False)
+
+    async def ready(self) -> str | None:
+        end_s = time.monotonic() + READY_TIMEOUT_S
+        try:
+            await self.hops.ready(left_s=lambda: end_s - time.monotonic())
+        except Unavailable as error:
+            return str(error)
+        return None
+
+    async def models(self) -> ModelsResponse:
+        return ModelsResponse(models=(self.live.card(),))
+
+
+def policy_of(live: Live, config: AnswerConfig) -> AnswerPolicy:
+    """As the bundle was evaluated, but for what the configuration overrides."""
+    answering = live.manifest.answering
+    policy = AnswerPolicy(k=config.k or answering.k, max_attempts=config.max_attempts or answering.max_attempts, reserve_s=config.reserve_s)
+    return policy if config.expected_s is None else replace(policy, expected_s=config.expected_s)
+
+
+class HandleHops:
+    """Calls to the other deployments, one a page."""
+
+    def __init__(self, config: ServeConfig, features: Handle, generator: Handle, quality: Handle) -> None:
+        self.features, self.generator, self.quality = features, generator, quality
+        self.judge_s = config.answer.judge_s
+        self._features = Hop[list[Context | ItemReason]]("features", timeout_s=config.features.timeout_s)
+        self._generator = Hop[list[list[Candidate]]]("generator")
+        self._quality = Hop[list[list[QualityVerdict]]]("quality")
+        self._ready = Hop[bool]("generator", timeout_s=READY_TIMEOUT_S)
+
+    async def contexts(self, request: ReasonsRequest, *, left_s: LeftS) -> list[Context | ItemReason]:
+        return await self._features(partial(self.features.contexts.remote, request, request_id=_request_id()), left_s=left_s)
+
+    async def write(self, contexts: Sequence[Context], *, k: int, attempt: int, left_s: LeftS) -> list[list[Candidate]]:
+        """The generator gives back what it has in time for judging; a call of its own time limit would lose it."""
+
+        def start() -> object:
+            within_s = max(0.0, left_s() - self.judge_s)
+            return self.generator.write.remote(contexts, k=k, attempt=attempt, within_s=within_s, request_id=_request_id())
+
+        return await self._generator(start, left_s=left_s)
+
+    async def judge(
+        self, contexts: Sequence[Context], candidates: Sequence[Sequence[Candidate]], *, left_s: LeftS
+    ) -> list[list[QualityVerdict]]:
+        return await self._quality(partial(self.quality.judge.remote, contexts, candidates, request_id=_request_id()), left_s=left_s)
+
+    async def ready(self, *, left_s: LeftS) -> bool:
+        return await self._ready(self.generator.ready.remote, left_s=left_s)
+
+
+def _request_id() -> str:
+    return current_request_id.get() or ""

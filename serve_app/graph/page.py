@@ -1,0 +1,140 @@
+"""Answers a page: contexts, texts and verdicts from three other deployments, each one call a page; templates when they cannot help.
+
+Knows no Ray: the hops are arguments. A deadline never fails a page, and neither does a dead engine: what could not be generated in time is
+a template that says so. Without the features deployment inline products still get templates; only when nothing at all can be shown does
+the page fail.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from common.generation.template import fill_template
+
+from common.contract.deadline import Deadline
+from common.contract.provenance import label, statement
+from common.contract.wire import ItemReason, ReasonsRequest, ReasonsResponse, evidence_of, item_error, verdict_of
+from common.domain.context import Context
+from common.domain.reason import QualityVerdict, Reason
+from common.errors import DeadlineExceeded, Unavailable
+from common.generation.answer import AnswerPolicy, Items, answer
+from common.generation.candidates import Candidate
+from common.quality.verdict import Checker
+from serve_app.graph.features_deployment import resolve_codes
+from serve_app.state.live import Live
+
+LeftS = Callable[[], float]
+"""Seconds a hop may still take; asked again at each attempt."""
+
+
+class Hops(Protocol):
+    """The other deployments as a page sees them. Each raises Unavailable when it cannot help."""
+
+    async def contexts(self, request: ReasonsRequest, *, left_s: LeftS) -> list[Context | ItemReason]: ...
+
+    async def write(self, contexts: Sequence[Context], *, k: int, attempt: int, left_s: LeftS) -> list[list[Candidate]]: ...
+
+    async def judge(
+        self, contexts: Sequence[Context], candidates: Sequence[Sequence[Candidate]], *, left_s: LeftS
+    ) -> list[list[QualityVerdict]]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """What the ingress knows by itself: the bundle's card and pack, so that it can fill templates when it is alone."""
+
+    live: Live
+    hops: Hops
+    checker: Checker
+    policy: AnswerPolicy
+    producer: str
+    clock: Callable[[], float]
+
+    async def answer(self, request: ReasonsRequest, *, request_id: str, deadline: Deadline) -> ReasonsResponse:
+        """Raises BadControl for a code that the bundle does not have, DeadlineExceeded or Unavailable when no item could be answered."""
+
+        def left_s() -> float:
+            return deadline.left_s(now_s=self.clock()) - self.policy.reserve_s
+
+        try:
+            found = await self.hops.contexts(request, left_s=left_s)
+            missing = None
+        except Unavailable:
+            found = self._alone(request)
+            missing = "features_unavailable"
+        contexts = [context for context in found if isinstance(context, Context)]
+        if missing is None:
+            reasons = await self._reasons(contexts, deadline=deadline, left_s=left_s)
+        elif contexts:
+            reasons = [self._template(context, degraded=missing) for context in contexts]
+        else:
+            late = left_s() <= 0
+            raise (DeadlineExceeded if late else Unavailable)("products could not be looked up in time; send them inline, or try again")
+        return self._response(found, reasons, request_id=request_id)
+
+    async def _reasons(self, contexts: list[Context], *, deadline: Deadline, left_s: LeftS) -> list[Reason]:
+        async def write(items: Items, *, k: int, attempt: int) -> list[list[Candidate]]:
+            return await self.hops.write([context for _, context in items], k=k, attempt=attempt, left_s=left_s)
+
+        async def judge(contexts: list[Context], candidates: list[list[Candidate]]) -> list[list[QualityVerdict]]:
+            return await self.hops.judge(contexts, candidates, left_s=left_s)
+
+        return await answer(
+            contexts, write=write, judge=judge, fill=self._fill, clock=self.clock, deadline_s=deadline.at_s, policy=self.policy
+        )
+
+    def _fill(self, context: Context) -> tuple[str, QualityVerdict]:
+        text = fill_template(context, templates=self.live.pack.templates, checker=self.checker)
+        return text, self.checker.judge(text, context=context)
+
+    def _alone(self, request: ReasonsRequest) -> list[Context | ItemReason]:
+        """What the request itself tells: inline products for a user of whom nothing is known."""
+        request.check_codes(self.live.pack.vocabulary)
+        lost = Unavailable("the product could not be looked up in time; send it inline, or try again")
+        return [
+            Context(
+                product=item.product.to_domain(),
+                controls=resolve_codes(request.codes(item), explicit={}, estimates={}, vocabulary=self.live.pack.vocabulary),
+                channel=request.channel,
+            )
+            if item.product
+            else item_error(item.names, lost)
+            for item in request.items
+        ]
+
+    def _template(self, context: Context, *, degraded: str) -> Reason:
+        text, verdict = self._fill(context)
+        return Reason(text=text, source="template", controls=context.controls, verdict=verdict, degraded=degraded)
+
+    def _response(self, found: Sequence[Context | ItemReason], reasons: Sequence[Reason], *, request_id: str) -> ReasonsResponse:
+        written = iter(reasons)
+        items = tuple(self._item(entry.product.product_id, next(written)) if isinstance(entry, Context) else entry for entry in found)
+        return ReasonsResponse(
+            request_id=request_id,
+            bundle_id=self.live.manifest.bundle_id,
+            policy_version=self.live.pack.policy_version,
+            degraded=any(reason.degraded for reason in reasons),
+            items=items,
+        )
+
+    def _item(self, product_id: str, reason: Reason) -> ItemReason:
+        stated = statement(
+            product_id=product_id,
+            text=reason.text,
+            source=reason.source,
+            controls=reason.controls,
+            bundle_id=self.live.manifest.bundle_id,
+            policy_version=self.live.pack.policy_version,
+        )
+        return ItemReason(
+            product_id=product_id,
+            status="ok",
+            text=reason.text,
+            source=reason.source,
+            controls=reason.controls,
+            verdict=verdict_of(reason.verdict),
+            evidence=evidence_of(reason.verdict.evidence()),
+            aigc=label(stated, producer=self.producer),
+            attempts=reason.attempts,
+            degraded=reason.degraded,
+        )

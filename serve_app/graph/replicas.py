@@ -1,0 +1,86 @@
+"""The deployments behind the ingress as Serve starts them: each reads its part of the bundle and answers one call a page.
+
+Heavy imports stand in the constructors: the ingress and the builder import this file and no torch. Each replica finds the bundle by itself,
+on its own node, and is ready only when its constructor is done: a generator whose canaries fail never takes a request.
+"""
+
+import logging
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from common.contract.wire import ItemReason, ReasonsRequest
+from common.domain.context import Context
+from common.domain.reason import QualityVerdict
+from common.errors import Unavailable
+from common.generation.candidates import Candidate
+from common.log import request_id as current_request_id
+from serve_app.config import ServeConfig
+from serve_app.state.live import locate_bundle, read_live
+
+log = logging.getLogger("ray.serve")  # the logger whose records Serve writes to the replica's file, request id and all
+
+DTYPES = {"fp32": "float32", "bf16": "bfloat16"}
+
+
+class FeaturesReplica:
+    def __init__(self, config: ServeConfig) -> None:
+        from common.features.snapshot import Snapshot
+        from serve_app.graph.features_deployment import Features
+
+        vocabulary = read_live(locate_bundle(config.bundle, registry=config.registry)).pack.vocabulary
+        snapshot = Snapshot.open(config.snapshot) if config.snapshot else None
+        self.features = Features(snapshot, vocabulary=vocabulary, now=lambda: datetime.now(UTC))
+
+    async def contexts(self, request: ReasonsRequest, *, request_id: str) -> list[Context | ItemReason]:
+        current_request_id.set(request_id)
+        return self.features.contexts(request)
+
+
+class GeneratorReplica:
+    def __init__(self, config: ServeConfig) -> None:
+        import torch
+
+        from common.bundle.load import load_bundle
+        from serve_app.graph.generator_deployment import Generator
+
+        own = config.generator
+        torch.set_num_threads(own.threads)
+        folder = locate_bundle(config.bundle, registry=config.registry)
+        bundle = load_bundle(folder, dtype=DTYPES[own.dtype], base=config.base)
+        self.generator = Generator(bundle, slots=own.slots, max_len=own.max_len, compile=own.compile)
+        log.info("bundle %s: canaries passed: %s", bundle.manifest.bundle_id, bundle.canaries)
+
+    async def write(
+        self, contexts: Sequence[Context], *, k: int, attempt: int, within_s: float | None, request_id: str
+    ) -> list[list[Candidate]]:
+        current_request_id.set(request_id)
+        return await self.generator.write(contexts, k=k, attempt=attempt, within_s=within_s)
+
+    async def ready(self) -> bool:
+        self.check_health()
+        return True
+
+    def check_health(self) -> None:
+        """Serve replaces a replica that raises here."""
+        if (broken := self.generator.thread.broken) is not None:
+            raise Unavailable(f"the decode engine broke: {type(broken).__name__}: {broken}")
+
+
+class QualityReplica:
+    def __init__(self, config: ServeConfig) -> None:
+        import torch
+
+        from common.bundle.load import load_bundle
+        from serve_app.graph.quality_deployment import Quality, panel_of
+
+        torch.set_num_threads(config.quality.threads)
+        folder = locate_bundle(config.bundle, registry=config.registry)
+        # fp32 whatever the generator has, as in training; the canaries are the generator's business, whose model answers.
+        self.quality = Quality(panel_of(load_bundle(folder, base=config.base, verify=False)))
+
+    def judge(
+        self, contexts: Sequence[Context], candidates: Sequence[Sequence[Candidate]], *, request_id: str
+    ) -> list[list[QualityVerdict]]:
+        """Not async: Serve runs it in a thread, so that a page being judged keeps no other from being taken."""
+        current_request_id.set(request_id)
+        return self.quality.judge(contexts, candidates)
