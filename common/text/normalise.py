@@ -74,6 +74,7 @@ def _folded(character: str) -> str:
     return simplified("".join(c for c in unicodedata.normalize("NFKC", character) if visible(c))).casefold()
 
 
+@lru_cache(maxsize=512)
 def fold(text: str) -> tuple[str, tuple[int, ...]]:
     """A form to search in, and for each of its characters the index of the character of `text` it came from, with `len(text)` at the end.
 

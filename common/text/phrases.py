@@ -1,5 +1,6 @@
 """Finds many fixed phrases in a text at once. Knows nothing of what they mean; ASCII phrases match whole words only."""
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -19,6 +20,7 @@ class PhraseSet:
         for phrase in sorted({p for p in phrases if p}, key=lambda p: (-len(p), p)):
             by_first.setdefault(phrase[0], []).append(phrase)
         self._by_first = by_first
+        self._first = re.compile(f"[{re.escape(''.join(by_first))}]") if by_first else None
 
     def at(self, text: str, start: int) -> str | None:
         """The longest phrase that begins at `start`."""
@@ -31,14 +33,14 @@ class PhraseSet:
 
     def find(self, text: str) -> list[Found]:
         """From left to right, the longest at each place, none overlapping another."""
-        found, position = [], 0
-        while position < len(text):
+        found: list[Found] = []
+        position = 0
+        while self._first is not None and (candidate := self._first.search(text, position)):
+            position = candidate.start()
             phrase = self.at(text, position)
-            if phrase is None:
-                position += 1
-                continue
-            found.append(Found(position, position + len(phrase), phrase))
-            position += len(phrase)
+            if phrase is not None:
+                found.append(Found(position, position + len(phrase), phrase))
+            position += len(phrase or "x")
         return found
 
 
