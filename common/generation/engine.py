@@ -22,7 +22,10 @@ class Sequence:
 
 @dataclass(frozen=True, slots=True)
 class Generated:
-    """`ids` are without the end token; `logprobs` (nats) are of the model's own distribution at temperature 1, one per id plus one for the end token if `finish_reason` is "stop"."""
+    """`ids` are without the end token; `logprobs` (nats) are of the model's own distribution at temperature 1.
+
+    There is one per id, plus one for the end token if `finish_reason` is "stop".
+    """
 
     ids: tuple[int, ...]
     logprobs: tuple[float, ...]
@@ -35,7 +38,7 @@ class Engine(Protocol):
         """Queue a sequence. Raises PromptTooLong when prompt and answer cannot fit."""
 
     def step(self) -> list[tuple[int, Generated]]:
-        """Admit what fits, decode one token for every running sequence, return those that finished (cancelled ones too). Empty engine: []."""
+        """Admit what fits, decode one token for every running sequence, return those that finished or were cancelled. Empty engine: []."""
 
     def cancel(self, sequence_id: int) -> None:
         """The sequence stops at the next token and comes back as "cancelled"; an unknown or finished id is ignored."""
@@ -46,9 +49,21 @@ class Engine(Protocol):
 
 
 def generate(engine: Engine, sequences: Many[Sequence], *, decoding: DecodingParams) -> list[Generated]:
-    """All sequences to the end, in the order given. The engine must be idle: results of other callers would be lost."""
+    """All sequences to the end, in the order given. The engine must be idle: results of other callers would be lost.
+
+    When one is refused none is decoded, and the engine is idle again.
+    """
     assert not engine.busy, "generate() needs an idle engine"
-    order = {engine.submit(sequence, decoding=decoding): index for index, sequence in enumerate(sequences)}
+    order: dict[int, int] = {}
+    try:
+        for index, sequence in enumerate(sequences):
+            order[engine.submit(sequence, decoding=decoding)] = index
+    except Exception:
+        for sequence_id in order:
+            engine.cancel(sequence_id)
+        while engine.busy:
+            engine.step()
+        raise
     results: dict[int, Generated] = {}
     while engine.busy:
         for sequence_id, generated in engine.step():
