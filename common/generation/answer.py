@@ -1,0 +1,141 @@
+"""One reason for every product of a page: write, judge, decide, until each item has one. Who writes and judges is passed in, and the clock.
+
+Serving and evaluation run this same function; evaluation passes a clock that stands still. It loads no model and knows no HTTP.
+"""
+
+import asyncio
+import math
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from common.domain.context import Context
+from common.domain.reason import QualityVerdict, Reason
+from common.errors import BadInput, LiyouError
+from common.generation.acceptance import Accept, Template, decide
+from common.generation.candidates import Candidate
+
+ENGINE_UNAVAILABLE = "engine_unavailable"
+DEADLINE = "deadline"
+Items = list[tuple[int, Context]]
+"""Place on the page and context."""
+
+
+class Write(Protocol):
+    async def __call__(self, items: Items, *, k: int, attempt: int) -> list[list[Candidate]]:
+        """k candidates an item, in the order given; fewer, or none, where time ran out."""
+
+
+class Judge(Protocol):
+    async def __call__(self, contexts: list[Context], candidates: list[list[Candidate]]) -> list[list[QualityVerdict]]:
+        """A verdict on each candidate against its own context."""
+
+
+Fill = Callable[[Context], tuple[str, QualityVerdict]]
+"""A context's template and the verdict on it; what is shown when all else failed, so it does not fail."""
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerPolicy:
+    k: int = 4
+    """candidates an item and round"""
+    max_attempts: int = 2
+    expected_s: float = 0.5
+    """what a round of writing and judging is expected to take; one that would not end in time is not begun"""
+    reserve_s: float = 0.03
+    """kept back from a round's time for filling templates"""
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    candidates: list[Candidate]
+    verdicts: list[QualityVerdict]
+
+
+Outcome = Judged | str
+"""What a round brought for an item, or why it brought nothing."""
+
+
+async def answer(
+    contexts: Sequence[Context],
+    *,
+    write: Write,
+    judge: Judge,
+    fill: Fill,
+    clock: Callable[[], float],
+    deadline_s: float,
+    policy: AnswerPolicy,
+) -> list[Reason]:
+    """A reason for each context, in order; `deadline_s` is the reading of `clock` by which they are due (math.inf: no hurry).
+
+    An item whose writer or judge cannot be reached, or for which no candidate or no time was left, gets a template whose `degraded` says
+    why; one that is wrong in itself (a prompt too long) gets a template with that error's code and costs its neighbours nothing. Other
+    errors rise.
+    """
+    reasons: dict[int, Reason] = {}
+    outcomes: dict[int, Outcome] = {index: Judged([], []) for index in range(len(contexts))}
+    attempts = 0
+    while len(reasons) < len(contexts):
+        undecided: Items = []
+        for index, outcome in outcomes.items():
+            settled = _settled(contexts[index], outcome, fill=fill, attempts=attempts, time_left_s=deadline_s - clock(), policy=policy)
+            if settled is None:
+                undecided.append((index, contexts[index]))
+            else:
+                reasons[index] = settled
+        if undecided:
+            time_s = deadline_s - clock() - policy.reserve_s
+            found = await _in_time(_round(undecided, write=write, judge=judge, k=policy.k, attempt=attempts), time_s, num=len(undecided))
+            outcomes = {index: outcome for (index, _), outcome in zip(undecided, found, strict=True)}
+            attempts += 1
+    return [reasons[index] for index in range(len(contexts))]
+
+
+def _settled(context: Context, outcome: Outcome, *, fill: Fill, attempts: int, time_left_s: float, policy: AnswerPolicy) -> Reason | None:
+    """The item's reason, or None: it is to be written again."""
+    if isinstance(outcome, str):
+        return _template(context, outcome, fill=fill, attempts=attempts)
+    decision = decide(
+        outcome.verdicts, attempts=attempts, max_attempts=policy.max_attempts, time_left_s=time_left_s, expected_s=policy.expected_s
+    )
+    if isinstance(decision, Accept):
+        return Reason(
+            text=outcome.candidates[decision.index].text,
+            source="model",
+            controls=context.controls,
+            verdict=outcome.verdicts[decision.index],
+            attempts=attempts,
+        )
+    return _template(context, decision.reason, fill=fill, attempts=attempts) if isinstance(decision, Template) else None
+
+
+def _template(context: Context, why: str, *, fill: Fill, attempts: int) -> Reason:
+    text, verdict = fill(context)
+    return Reason(text=text, source="template", controls=context.controls, verdict=verdict, attempts=attempts, degraded=why)
+
+
+async def _in_time(outcomes: Coroutine[object, object, list[Outcome]], time_s: float, *, num: int) -> list[Outcome]:
+    """What the round brought, or for all its items that time ran out; the round is cancelled then."""
+    try:
+        return await asyncio.wait_for(outcomes, None if math.isinf(time_s) else time_s)
+    except TimeoutError:
+        return [DEADLINE] * num
+
+
+async def _round(items: Items, *, write: Write, judge: Judge, k: int, attempt: int) -> list[Outcome]:
+    contexts = [context for _, context in items]
+    try:
+        candidates = await write(items, k=k, attempt=attempt)
+        assert len(candidates) == len(items), f"{len(candidates)} lists of candidates for {len(items)} items"
+        verdicts = await judge(contexts, candidates)
+    except BadInput as error:
+        if len(items) == 1:
+            return [error.code]
+        # Somebody on this page is wrong in itself. Asked one by one, each fares as it would have fared alone.
+        alone = await asyncio.gather(*(_round([item], write=write, judge=judge, k=k, attempt=attempt) for item in items))
+        return [outcome for [outcome] in alone]
+    except LiyouError as error:
+        if not error.retryable:
+            raise
+        return [ENGINE_UNAVAILABLE] * len(items)
+    return [Judged(*pair) for pair in zip(candidates, verdicts, strict=True)]
