@@ -1,4 +1,4 @@
-"""What users do in a simulated shop, in time, and what A/B tests and questionnaires see of their tastes. All of it follows from people.py."""
+"""What users do in a simulated shop, in time, and what A/B tests and questionnaires see of their tastes. All follows from people.py."""
 
 import math
 import random
@@ -66,7 +66,7 @@ def _visit(shopper: Shopper, shelf: Sequence[Product], at: datetime, log: _Log, 
         log.add(EventKind.PURCHASE, product, at)
         if rng.random() < 0.6:
             at += timedelta(days=rng.uniform(2, 12))
-            stars = min(5, max(1, round((product.rating or 4.3) - 0.4 + rng.gauss(0, 1.1) + 0.3 * appeal)))
+            stars = min(5, max(1, round((product.rating or 4.3) - 0.8 + rng.gauss(0, 1.1) + 0.3 * appeal)))
             log.add(EventKind.REVIEW, product, at, rating=float(stars), text=review(product, rng, stars=stars))
 
 

@@ -11,7 +11,7 @@ from common.config import Frozen, parse, read_yaml
 from common.domain.money import money
 from common.domain.product import BRAND, Attribute, Product
 from common.packs.schema import CategoryFacts
-from train_app.sample_shop.facts import shop_facts
+from train_app.sample_shop.grammar.facts import shop_facts
 from train_app.sample_shop.listing import describe, review
 
 BrandClass = Literal["budget", "middle", "premium"]

@@ -9,8 +9,8 @@ from typing import cast
 
 from common.config import read_yaml
 from common.domain.product import Product
+from train_app.sample_shop.grammar.prices import Amount, fitting_amounts
 from train_app.sample_shop.grammar.relations import load_relations
-from train_app.sample_shop.prices import Amount, fitting_amounts
 
 SLOT = re.compile(r"\{(\w+)\}")
 MADE_OF = re.compile("用了|选用|采用|用的是|摸着")

@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 
 from common.config import Frozen, parse, read_yaml
-from train_app.sample_shop.facts import shop_facts
+from train_app.sample_shop.grammar.facts import shop_facts
 
 TOPICS = ("quality", "value", "look", "use")
 EMOTIONS = ("warm", "excited", "calm")

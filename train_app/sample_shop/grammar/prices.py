@@ -8,7 +8,7 @@ from functools import cache
 
 from common.packs.schema import PricePhrase
 from common.text.numerals import parse_number
-from train_app.sample_shop.facts import shop_facts
+from train_app.sample_shop.grammar.facts import shop_facts
 
 DIGITS = "零一二三四五六七八九"
 NUMBER = r"\d+(?:\.\d+)?|[一二两三四五六七八九十百千]+"
