@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import TypeVar
 
 import yaml
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
-from common.config import Frozen
+from common.config import Frozen, load_config
 from common.errors import ConfigError
 from common.packs.schema import ControlPack, FactPack, Knowledge, Lexicon, LexiconRule, Pack, Piece, RequiredWarning, Templates
 
@@ -27,7 +27,7 @@ def load_pack(name_or_dir: str | Path) -> Pack:
         raise ConfigError(
             f"pack {str(name_or_dir)!r}: no such folder; expected one of {', '.join(known)} or the path of a folder with controls.yaml"
         )
-    files = {part: _File(folder / f"{part}.yaml") for part in ("controls", "facts", "lexicon", "knowledge", "templates")}
+    files = {part: _File(path) for part, path in _paths(folder, shipped).items()}
     pack_name = re.sub(r"[^a-z0-9_]", "_", folder.resolve().name.lower())
     pack = Pack(
         name=pack_name if re.match(r"[a-z]", pack_name) else f"pack_{pack_name}"[:32],
@@ -41,6 +41,24 @@ def load_pack(name_or_dir: str | Path) -> Pack:
     if problems:
         raise ConfigError("\n".join(problems))
     return pack
+
+
+def _paths(folder: Path, shipped: Path) -> dict[str, Path]:
+    """Part -> file. A pack.yaml that says `extends: shop` gives the shipped pack's file for each part that the folder lacks."""
+    paths = {part: folder / f"{part}.yaml" for part in ("controls", "facts", "lexicon", "knowledge", "templates")}
+    about = folder / "pack.yaml"
+    if not about.is_file():
+        return paths
+    extends = load_config(about, PackFile).extends
+    if not (shipped / extends / "controls.yaml").is_file():
+        raise ConfigError(f"{about}: extends: got {extends!r}; expected the name of a shipped pack, such as shop")
+    return {part: path if path.is_file() else shipped / extends / path.name for part, path in paths.items()}
+
+
+class PackFile(Frozen):
+    """pack.yaml, for a pack that changes some parts of another and takes the rest as they are."""
+
+    extends: str = Field(pattern=r"^[a-z][a-z0-9_]{0,31}$", description="name of a shipped pack")
 
 
 class _File:

@@ -13,14 +13,14 @@ from train_app.data.examples import Example
 
 Purpose = Literal["train", "discriminator", "validation", "calibration", "test", "evaluator"]
 FRACTIONS: dict[Purpose, float] = {
-    "train": 0.62,
+    "train": 0.60,
     "discriminator": 0.12,
     "validation": 0.06,
-    "calibration": 0.06,
-    "test": 0.08,
+    "calibration": 0.05,
+    "test": 0.11,
     "evaluator": 0.06,
 }
-"""Of the groups. The generator never sees `discriminator`, nothing that trains or chooses sees `test`; reports' judges learn on `evaluator`."""
+"""Of the groups. The generator never sees `discriminator`, nothing that trains or chooses sees `test`; judges learn on `evaluator`."""
 
 SPLIT = "split"
 """Key of a reason's provenance that asks for a purpose of its whole group: the sample shop says "test" of what it holds back."""
