@@ -1,0 +1,179 @@
+"""A true, lawful sentence from what is known, when no candidate was accepted. Puts a pack's pieces together; knows no model.
+
+Deterministic: the same context gets the same text. The text passes the same verdict as a candidate, or `Refused` is raised.
+"""
+
+import heapq
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import combinations, product
+
+from common.artifacts.digest import sha256_bytes
+from common.domain.context import Context
+from common.domain.money import Money
+from common.domain.product import BRAND, Product
+from common.errors import Refused
+from common.packs.schema import Piece, Templates
+from common.quality.verdict import Checker
+from common.text.normalise import plain
+
+MAX_NOUN_CHARS = 12
+MAX_TITLE_CHARS = 30
+MAX_VALUE_CHARS = 12
+MAX_FOLLOWING = 4
+"""Fact pieces after the one that names the product."""
+KEPT_PER_PART = 3
+"""Leads and closings that are tried; the product's id decides which, so that a page does not repeat one."""
+TRIED = 12
+"""Best-ranked sentences that are judged before the last resort."""
+_UNFREE = 60
+"""Longest text, in characters, when no style is asked."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Filled:
+    text: str
+    num_facts: int
+    hits: frozenset[str]
+    """Controls whose asked value it shows."""
+
+
+_NOTHING = _Filled("", 0, frozenset())
+
+
+def fill_template(context: Context, *, templates: Templates, checker: Checker) -> str:
+    """The best-filled sentence for this context: codes first, then facts, then the user's past. Raises Refused when the pack has none."""
+    for text in _sentences(context, templates, checker):
+        if checker.judge(text, context=context).accepted:
+            return text
+    raise Refused(
+        f"no template of pack {checker.pack.name} passes its own checks for product {context.product.product_id} with codes "
+        f"{dict(context.controls)}; add a last_resort to templates.yaml that does"
+    )
+
+
+def _sentences(context: Context, templates: Templates, checker: Checker) -> Iterator[str]:
+    filler = _Filler(context, checker)
+    tail = "".join(f"{warning}。" for warning in checker.warnings(context.product.category))
+    low, high = _bounds(context, checker)
+    heads = product(
+        [*filler.fill(templates.history), _NOTHING],
+        [*filler.fill(templates.topics, wanted=True), _NOTHING],
+        [*(filler.fill(templates.closings, wanted=True) or filler.fill(templates.closings)), _NOTHING],
+    )
+    bodies = [(len(body.text) + 1 + len(tail), body) for body in _bodies(filler, templates.facts)]
+    found: list[tuple[tuple[int, int, int], tuple[_Filled, ...]]] = []
+    for history, topic, closing in heads:
+        around = [piece for piece in (history, topic, closing) if piece.text]
+        length, hits = sum(len(piece.text) + 1 for piece in around), history.hits | topic.hits | closing.hits
+        for size, body in bodies:
+            if low <= length + size <= high:
+                rank = 2 * len(hits | body.hits) + 2 * min(body.num_facts, 2) + history.num_facts
+                found.append(((rank, body.num_facts, -len(around)), (history, topic, body, closing)))
+    for _, pieces in heapq.nlargest(TRIED, found, key=lambda item: item[0]):
+        yield "，".join(piece.text for piece in pieces if piece.text) + "。" + tail
+    yield from (piece.text + tail for piece in templates.last_resort)
+
+
+def _bounds(context: Context, checker: Checker) -> tuple[int, int]:
+    """Fewest and most characters that the asked style, or else any text, may have."""
+    form = checker.pack.controls.form
+    low, high = form.min_chars, min(form.max_chars, max(form.min_chars, _UNFREE))
+    for control in checker.pack.controls.controls:
+        asked = context.controls.get(control.name)
+        low, high = next((value.chars for value in control.values if value.name == asked and value.chars), (low, high))
+    return low, high
+
+
+def _bodies(filler: "_Filler", pieces: tuple[Piece, ...]) -> list[_Filled]:
+    """One piece that names the product, and up to MAX_FOLLOWING others in their order; of those that fit the same places, the first."""
+    bodies: dict[tuple[int, int, frozenset[str]], _Filled] = {}
+    first = filler.fill(piece for piece in pieces if not piece.follows)
+    following = filler.fill(piece for piece in pieces if piece.follows)
+    for head in first:
+        for count in range(MAX_FOLLOWING + 1):
+            for rest in combinations(following, count):
+                if any(piece.text in head.text for piece in rest):
+                    continue
+                hits = head.hits.union(*(piece.hits for piece in rest))
+                facts = head.num_facts + sum(piece.num_facts for piece in rest)
+                text = "，".join([head.text, *(piece.text for piece in rest)])
+                bodies.setdefault((len(text), facts, hits), _Filled(text, facts, hits))
+    return list(bodies.values())
+
+
+class _Filler:
+    """What of a context may stand in a sentence, and which pieces it fills."""
+
+    def __init__(self, context: Context, checker: Checker) -> None:
+        self._context = context
+        self._checker = checker
+        self._category = context.product.category
+        self._parent = checker.pack.parent(self._category)
+        self._slots = {name: value for name, value in _slots(context).items() if checker.lawful(value, category=self._category)}
+        self._turn = int(sha256_bytes(context.product.product_id.encode(errors="replace"))[:8], 16)
+
+    def fill(self, pieces: Iterable[Piece], *, wanted: bool = False) -> list[_Filled]:
+        """Pieces whose slots are known and whose cues do not contradict a code; `wanted`: only those that show an asked value.
+
+        Closings and leads are turned by the product's id and cut to KEPT_PER_PART; facts (pieces of a generator) keep their order.
+        """
+        filled = []
+        for piece in pieces:
+            if any(slot not in self._slots for slot in piece.slots) or not {"all", self._parent} & set(piece.scope):
+                continue
+            text = piece.text.format_map(self._slots)
+            shown = self._checker.measured(text)
+            asked = {name: shown[name] == value for name, value in self._context.controls.items() if name in shown and self._by_cues(name)}
+            hits = frozenset(name for name, hit in asked.items() if hit)
+            if all(asked.values()) and (bool(hits) if wanted else True):
+                free = shown.keys() - asked.keys() - self._lengths()
+                if free and not wanted and not piece.slots:
+                    continue  # a cue that nobody asked for
+                facts = sum(slot != "category" for slot in piece.slots)
+                filled.append(_Filled(text, facts, hits))
+        if isinstance(pieces, tuple) and filled:
+            turn = self._turn % len(filled)
+            return (filled[turn:] + filled[:turn])[:KEPT_PER_PART]
+        return filled
+
+    def _by_cues(self, control: str) -> bool:
+        return control not in self._lengths()
+
+    def _lengths(self) -> frozenset[str]:
+        return frozenset(c.name for c in self._checker.pack.controls.controls if c.measured_by == "length")
+
+
+def _slots(context: Context) -> Mapping[str, str]:
+    item = context.product
+    slots = {"title": plain(item.title), "category": plain(item.category), "brand": plain(item.brand or "")}
+    limits = {"title": MAX_TITLE_CHARS, "category": MAX_NOUN_CHARS, "brand": MAX_NOUN_CHARS}
+    slots = {name: text for name, text in slots.items() if 0 < len(text) <= limits[name]}
+    slots |= zip(("spec", "spec2", "spec3"), _specs(item), strict=False)
+    if item.price is not None and (price := _price(item.price)):
+        slots["price"] = price
+    if item.rating:
+        slots["rating"] = f"{item.rating:.1f}分"
+    if item.rating_count and item.rating_count >= 100:
+        slots["rating_count"] = f"{item.rating_count // 100 * 100}多"
+    for kind, mention in context.behavior.mentions().items():
+        noun = plain(mention.category)
+        if kind != "clicked" and 0 < len(noun) <= MAX_NOUN_CHARS:
+            slots[kind] = noun
+    return slots
+
+
+def _specs(item: Product) -> list[str]:
+    """面料为真丝, 用的是主动降噪, 续航30小时: short attributes in catalogue order, the brand apart."""
+    specs = []
+    for attribute in item.attributes:
+        key, value = plain(attribute.key), plain(attribute.value)
+        if attribute.key == BRAND or not key or not value or len(key) > MAX_NOUN_CHARS or len(value) > MAX_VALUE_CHARS:
+            continue
+        named = key in value  # 降噪: 主动降噪
+        specs.append(f"{key}{value}" if value[0].isdigit() else f"用的是{value}" if named else f"{key}为{value}")
+    return list(dict.fromkeys(specs))
+
+
+def _price(price: Money) -> str | None:
+    return f"{price.amount().normalize():f}元" if price.currency == "CNY" and price.minor else None
