@@ -58,8 +58,8 @@ def test_what_is_known_is_said() -> None:
     context = Context(product=EARBUDS, behavior=RUNNER, controls={"topic": "value", "style": "detailed"})
     text = fill(context)
     assert (
-        text
-        == "你看过的跑鞋之外，看性价比的话，澄音这款蓝牙耳机用的是主动降噪，颜色为奶油白，续航30小时，标价318元，评分4.8分，已有3400多人评价。"
+        text == "你看过的跑鞋之外，看性价比的话，澄音这款蓝牙耳机用的是主动降噪，颜色为奶油白，续航30小时，"
+        "标价318元，评分4.8分，已有3400多人评价。"
     )
     claims = CHECKER.judge(text, context=context).claims
     assert {claim.source for claim in claims} >= {"user.last_viewed", "product.price", "product.rating", "product.attributes.续航"}

@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -10,7 +12,7 @@ WORDS = st.lists(st.text(alphabet="甲乙丙^-]a", min_size=1, max_size=3), max_
 def test_what_is_found_stands_there_and_overlaps_nothing(words: list[str], text: str) -> None:
     found = PhraseSet(words).find(text)
     assert all(text[hit.start : hit.end] == hit.phrase and hit.phrase in words for hit in found)
-    assert all(left.end <= right.start for left, right in zip(found, found[1:], strict=False))
+    assert all(left.end <= right.start for left, right in pairwise(found))
 
 
 @given(WORDS, st.text(alphabet="甲乙丙", max_size=12))
