@@ -15,7 +15,6 @@ from common.domain.decoding import DecodingParams
 from common.domain.token_features import TokenFeatures
 from common.errors import PromptTooLong
 from common.generation.engine import Engine, Generated, Sequence, generate
-from common.generation.sampling import sequence_seed
 from common.language.prompt import build_prompt
 from common.language.tokens import decode, encode_prompt
 
@@ -47,6 +46,8 @@ def sequences(
 
     Raises PromptTooLong naming the product, BadControl.
     """
+    from common.generation.sampling import sequence_seed  # torch comes with it; who only reads candidates (the ingress) is spared
+
     assert 1 <= k <= ATTEMPT_SPAN, f"k={k}"
     made = []
     for context in contexts:
