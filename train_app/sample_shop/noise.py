@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from decimal import Decimal
 
-from train_app.sample_shop.catalogue import all_brands, trade
+from train_app.sample_shop.catalogue import trade
 from train_app.sample_shop.grammar.clauses import FIRST_WORDS, SLOT_AGREEMENT, TOPIC_CLAUSES, effect_keys, look_family, nouns
 from train_app.sample_shop.grammar.facts import shop_facts
 from train_app.sample_shop.grammar.prices import fitting_amounts, holds, read_amount
@@ -105,8 +105,8 @@ def _perturbed(derivation: Derivation, agreement: str, rng: random.Random) -> st
     if not words:
         return None
     changed = _with(derivation, place, slot, rng.choice(words))
-    if slot == "colour":
-        changed = _with_fitting_look(changed, place)
+    if agreement == "attribute":
+        changed = _with_fitting_word(changed, place)
     return changed.text
 
 
@@ -158,15 +158,16 @@ def _false_facts(slot: str, word: str, reading: Reading) -> Sequence[str]:
         case "noun":
             return [name for name in relations.cells["classifier"] if name != reading.category]
         case "brand":
-            return [brand for brand in all_brands() if brand != reading.brand]
+            return [brand for brand in shop_facts().brands if brand != reading.brand]
         case "material":
-            kind = relations.materials[word]
-            return [value for value, other in relations.materials.items() if other == kind and value not in reading.materials]
+            others = [value for value in _sold_beside(word, reading) if value in relations.materials]
+            return [value for value in others if relations.materials[value] == relations.materials[word]] or others
         case "feature":
             key = effect_keys()[word]
             return [value for value, other in effect_keys().items() if other == key and value not in reading.features]
         case "colour":
-            return _other_colours(word, reading)
+            others = [value for value in _sold_beside(word, reading) if look_family(value)]
+            return [value for value in others if look_family(value) == look_family(word)] or others
         case "quantity":
             key = quantity_key(word)
             unit = word.removeprefix(key).lstrip("0123456789.")
@@ -183,17 +184,29 @@ def _false_facts(slot: str, word: str, reading: Reading) -> Sequence[str]:
             return [name for name, category in nouns().items() if category != mention.category]
 
 
-def _other_colours(word: str, reading: Reading) -> Sequence[str]:
+def _sold_beside(value: str, reading: Reading) -> Sequence[str]:
+    """Other values of the same attribute of the same category, which this product does not have."""
     facts = shop_facts().category(reading.category)
-    values = {value for attribute in (facts.attributes if facts else ()) for value in attribute.values if look_family(value)}
-    others = sorted(values - set(reading.colours))
-    return [value for value in others if look_family(value) == look_family(word)] or others
+    own = {*reading.materials, *reading.features, *reading.colours}
+    attributes = [attribute for attribute in (facts.attributes if facts else ()) if value in attribute.values]
+    return [other for attribute in attributes for other in attribute.values if other not in own]
 
 
-def _with_fitting_look(derivation: Derivation, place: int) -> Derivation:
+def _with_fitting_word(derivation: Derivation, place: int) -> Derivation:
+    """After a false material or colour the word that goes with it fits what is said, so that only the fact is false."""
     clause, relations = derivation.clauses[place], load_relations()
-    fitting = relations.fitting("look", look_family(clause.word("colour") or "") or "")
-    return derivation if clause.word("look") in fitting else _with(derivation, place, "look", fitting[0])
+    material, colour = clause.word("material"), clause.word("colour")
+    if clause.kind == "cause_material":
+        place += 1
+    fitting = {
+        "touch": relations.fitting("touch", relations.materials.get(material or "", "")),
+        "look": relations.fitting("look", look_family(colour or "") or ""),
+    }
+    for slot, words in fitting.items():
+        word = derivation.clauses[place].word(slot)
+        if words and word is not None and word not in words:
+            derivation = _with(derivation, place, slot, words[0])
+    return derivation
 
 
 def _other_amounts(price_yuan: Decimal) -> Sequence[str]:

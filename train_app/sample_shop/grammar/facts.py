@@ -1,15 +1,20 @@
 """The pack's facts as the simulated shop reads them: what it may sell. The shop adds prices and brands of its own (catalogue.yaml)."""
 
 from functools import cache
-from pathlib import Path
 
-import common.packs
-from common.config import parse, read_yaml
-from common.packs.schema import FactPack
+from common.packs.load import load_pack
+from common.packs.schema import ControlPack, FactPack, Pack
 
 
 @cache
+def _pack() -> Pack:
+    return load_pack("shop")
+
+
 def shop_facts() -> FactPack:
-    """facts.yaml alone: the simulator needs no lexicon and no templates."""
-    path = Path(next(iter(common.packs.__path__))) / "shop" / "facts.yaml"
-    return parse(read_yaml(path), FactPack, source=str(path))
+    return _pack().facts
+
+
+def shop_controls() -> ControlPack:
+    """How the pack measures codes: for reports only, the writer does not look at cues."""
+    return _pack().controls
