@@ -127,7 +127,8 @@ class CalibrationConfig(Frozen):
 
 class EvaluationConfig(Frozen):
     rows: int = Field(500, ge=1, description="of the test split, at most")
-    candidates: int = Field(4, ge=1, description="for each row: the first, the first that passes and the best are compared")
+    candidates: int = Field(4, ge=1, le=64, description="for each row, and for each request that the bundle is served with")
+    max_attempts: int = Field(2, ge=1, le=16, description="rounds of candidates before a template, as served")
 
 
 class RuntimeConfig(Frozen):

@@ -7,7 +7,6 @@ prompt, so the context needs no encoder of its own; the codes come in by project
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import exp
 
 import numpy as np
 import torch
@@ -18,6 +17,7 @@ from torch.nn import functional as F
 from common.config import Frozen
 from common.domain.controls import ControlVocabulary
 from common.domain.token_features import TokenFeatures
+from common.quality.threshold import probability
 
 NUM_STATS = 3
 FREE = 0
@@ -166,10 +166,5 @@ class Discriminator(nn.Module):
 
     def score(self, features: Sequence[TokenFeatures], controls: Sequence[Mapping[str, str]]) -> list[float]:
         """Calibrated probabilities in [0, 1] that a person wrote the text for its context and codes."""
-        temperature = float(self.temperature)
-        return [probability(logit, temperature=temperature) for logit in self.logits(features, controls)]
-
-
-def probability(logit: float, *, temperature: float) -> float:
-    """The logistic function of logit / temperature; at most 60 in size, beyond which a double has nothing more to say."""
-    return 1 / (1 + exp(-min(max(logit / temperature, -60.0), 60.0)))
+        found: list[float] = probability(self.logits(features, controls), temperature=float(self.temperature)).tolist()
+        return found

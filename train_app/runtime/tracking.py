@@ -42,6 +42,12 @@ class Tracking:
         self._board.close()
 
 
+def read_story(folder: Path) -> list[Progress]:
+    """What a run has told so far; empty before its first step."""
+    file = folder / METRICS
+    return [Progress.model_validate_json(line) for line in file.read_bytes().splitlines()] if file.is_file() else []
+
+
 class Mailbox(Protocol):
     """The part of ray.util.queue.Queue that is used."""
 

@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from math import sqrt
 
 from common.quality.threshold import quantile_threshold
-
 from train_app.config import SelectionConfig
 from train_app.stages.discriminator.training import Judged, logits_of
 from train_app.stages.state import OnProgress, Progress, Save, State
@@ -58,7 +57,7 @@ def select(
     on_real = (
         logits_of(discriminator, [Judged(f, a.context.controls) for f, a in zip(bench.features(real), real, strict=True)]) if ruler else []
     )
-    threshold = quantile_threshold(on_real, quantile=config.accept_quantile) if ruler else 0.0
+    threshold = quantile_threshold(on_real, q=config.accept_quantile) if ruler else 0.0
     for step, name in enumerate(names, start=1):
         bench.load(state.group(candidate(name)))
         mine = bench.parallel.mine(contexts)

@@ -5,7 +5,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 from common.domain.controls import Control, ControlValue, ControlVocabulary
 from common.domain.token_features import TokenFeatures
-from common.quality.discriminator import Discriminator, discriminator_config, features_batch, probability
+from common.quality.discriminator import Discriminator, discriminator_config, features_batch
 
 VOCABULARY = ControlVocabulary(
     controls=(
@@ -67,7 +67,6 @@ def test_temperature_softens_a_score_and_keeps_the_order() -> None:
     soft = model.score(texts, [{}] * 6)
     assert np.argsort(plain).tolist() == np.argsort(soft).tolist()
     assert all(abs(one - 0.5) < abs(other - 0.5) for one, other in zip(soft, plain, strict=True))
-    assert probability(1e9, temperature=1.0) == pytest.approx(1.0)
 
 
 def test_the_embedding_of_the_base_is_not_saved_and_the_temperature_is() -> None:

@@ -7,7 +7,7 @@ from typing import assert_never
 
 import torch
 from torch import Tensor
-from torch.nn.functional import logsigmoid, relu, softplus
+from torch.nn.functional import logsigmoid, pad, relu, softplus
 
 from common.quality.discriminator import Discriminator, FeatureBatch
 from train_app.config import DiscriminatorLoss
@@ -76,7 +76,8 @@ def gradient_penalty(discriminator: Discriminator, real: FeatureBatch, fake: Fea
     between = (share * real_BTF + (1 - share) * fake_BTF).detach().requires_grad_(True)
     logit_B = discriminator.judge(between, mask_BT, codes_BC).logit_B
     (slope,) = torch.autograd.grad(logit_B.sum(), between, create_graph=True)
-    return ((slope.flatten(1).norm(dim=1) - 1) ** 2).mean()
+    penalty: Tensor = ((slope.flatten(1).norm(dim=1) - 1) ** 2).mean()
+    return penalty
 
 
 def kl_k3(logprob_T: Tensor, reference_T: Tensor) -> Tensor:
@@ -98,4 +99,4 @@ def policy_loss(logprobs: list[Tensor], advantage_B: Tensor, *, max_tokens: int,
 
 
 def _padded(values_BTF: Tensor, length: int) -> Tensor:
-    return torch.nn.functional.pad(values_BTF, (0, 0, 0, length - values_BTF.shape[1]))
+    return pad(values_BTF, (0, 0, 0, length - values_BTF.shape[1]))

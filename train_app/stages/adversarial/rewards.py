@@ -17,7 +17,7 @@ COPY_SHARE, COPY_NGRAM = 0.8, 4
 
 
 def check_rewards(verdicts: Sequence[Sequence[QualityVerdict]], texts: Sequence[Sequence[str]]) -> dict[str, Tensor]:
-    """What the rules can verify, [prompts, samples] each. An empty text loses only `form`."""
+    """What the rules can verify, [prompts, samples] each. An empty text loses `form`."""
     found: dict[str, list[list[float]]] = {
         "controls": [[_passed(verdict, ("controls",)) for verdict in group] for group in verdicts],
         "facts": [[_supported(verdict) for verdict in group] for group in verdicts],

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from common.generation.candidates import Candidate
 from torch import Tensor
 
 from common.errors import TrainingDiverged
+from common.generation.candidates import Candidate
 from common.language.base_model import teacher_forced
 from common.quality.discriminator import Discriminator, features_batch
 from train_app.config import AdversarialConfig
@@ -122,7 +122,7 @@ def adversarial_round(
         on_progress(Progress(stage=stage, step=step, total=total, note=f"stopped: {stopped}; the last good state is kept"))
     done = state.without_groups("optimiser", "critic").with_group("policy", good[0]).with_group(GROUP, good[1])
     done = done.with_group("replay", pack_rows([[index, *ids] for index, ids in replay.samples]))
-    return done.with_values({"accuracy": accuracy, "stopped": stopped}).at(total)
+    return done.with_values({"accuracy": accuracy, "stopped": stopped, "first": dict(first or {})}).at(total)
 
 
 def roll_out(

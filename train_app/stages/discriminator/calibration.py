@@ -1,9 +1,7 @@
 """Makes the score mean what it says for the generator that ships: temperature and threshold from rows that nothing has seen."""
 
-from common.quality.threshold import fit_temperature, quantile_threshold
-
 from common.metrics.calibration import auc, expected_calibration_error
-from common.quality.discriminator import probability
+from common.quality.threshold import fit_temperature, probability, quantile_threshold
 from train_app.config import CalibrationConfig
 from train_app.stages.discriminator.training import GROUP, Judged, logits_of, weights_of
 from train_app.stages.state import OnProgress, Progress, Save, State
@@ -36,10 +34,10 @@ def calibrate(
         discriminator, [Judged(f, a.context.controls) for f, a in zip(bench.features(real + fake), real + fake, strict=True)]
     )
     outcomes = [True] * len(real) + [False] * len(fake)
-    temperature = fit_temperature(logits, outcomes)
-    discriminator.temperature.fill_(temperature)
-    scores = [probability(logit, temperature=temperature) for logit in logits]
-    threshold = quantile_threshold(scores[: len(real)], quantile=config.accept_quantile)
+    discriminator.temperature.fill_(fit_temperature(logits, outcomes))
+    temperature = float(discriminator.temperature)  # as float32 keeps it: the score is divided by this very number
+    scores = probability(logits, temperature=temperature).tolist()
+    threshold = quantile_threshold(scores[: len(real)], q=config.accept_quantile)
     figures = {
         "temperature": temperature,
         "threshold": threshold,

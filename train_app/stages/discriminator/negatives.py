@@ -7,28 +7,25 @@ import random
 import re
 from collections.abc import Sequence
 
-from common.quality.facts import find_claims
-
 from common.domain.context import Context
 from common.domain.controls import ControlVocabulary
 from common.domain.product import BRAND, Product
 from common.domain.reason import Claim
-from common.packs.schema import FactPack
 from train_app.data.examples import Example
 
 DIGITS = re.compile(r"\d+(?:\.\d+)?")
 
 
-def perturbed(example: Example, *, others: Sequence[Product], facts: FactPack, seed: int) -> str | None:
+def perturbed(example: Example, *, claims: Sequence[Claim], others: Sequence[Product], seed: int) -> str | None:
     """The text with one supported claim made another product's; None when nothing in it can be swapped.
 
     Brand and attribute values come from products of the same category where there are any, numbers and prices from the same key.
     """
     rng = random.Random(seed)
-    claims = [claim for claim in find_claims(example.text, context=example.context, facts=facts) if claim.supported]
-    rng.shuffle(claims)
+    supported = [claim for claim in claims if claim.supported]
+    rng.shuffle(supported)
     near = [product for product in others if product.category == example.context.product.category] or list(others)
-    for claim in claims:
+    for claim in supported:
         swapped = _swapped(claim, product=example.context.product, others=near, rng=rng)
         if swapped is not None and swapped != claim.text:
             start, end = claim.span

@@ -71,7 +71,8 @@ def exhibits(bench: Workbench, examples: Sequence[Example], fakes: Mapping[int, 
 def _wrong(bench: Workbench, examples: Sequence[Example], index: int) -> tuple[Answer | None, Answer | None]:
     example, seed = examples[index], bench.seed("negatives", 0, examples[index].example_id)
     others = random.Random(seed).sample(list(examples), min(200, len(examples)))
-    text = perturbed(example, others=[other.context.product for other in others], facts=bench.checker.pack.facts, seed=seed)
+    claims = bench.checker.judge(example.text, context=example.context, score=None).claims
+    text = perturbed(example, claims=claims, others=[other.context.product for other in others], seed=seed)
     context = mismatched(example, others=others, vocabulary=bench.vocabulary, seed=seed)
     elsewhere = None if context == example.context else bench.real(example, context=context)
     return None if text is None else bench.real(example, text=text), elsewhere
@@ -168,7 +169,7 @@ def train_discriminator(
         note += f"; below {config.abort_auc} there is nothing to learn from it: adversarial rounds and filtering are left out"
     on_progress(Progress(stage=stage, step=steps, total=steps, metrics=final, note=note))
     finished = state.without_groups("optimiser", "best", "pool").with_group(GROUP, best).at(steps)
-    return finished.with_values({"discriminator_blind": blind, "discriminator_auc": dict(final)})
+    return finished.with_values({"discriminator_blind": blind, "discriminator_auc": dict(final), "discriminator_top": top})
 
 
 def measure(discriminator: Discriminator, shown: Sequence[Exhibit]) -> dict[str, float]:

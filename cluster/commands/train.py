@@ -1,0 +1,88 @@
+"""`liyou train CONFIG`: one run with its progress on the console; the last line says where the bundle is."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import orjson
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as Bars
+
+from cluster.session import connect
+from common.config import load_config
+from common.errors import ConfigError
+
+if TYPE_CHECKING:
+    from train_app.stages.state import OnProgress, Progress
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+SHOWN = ("loss", "validation_loss", "auc_fake", "auc_perturbed", "reward_realism", "checks_passed", "kl", "kept_share")
+
+
+@app.command()
+def train(
+    config: Annotated[str, typer.Argument(help="a YAML file, or the name of a preset: demo, shop, smoke, advertisegen, kobe")],
+    overrides: Annotated[list[str] | None, typer.Argument(help="key=value, for example sft.learning_rate=1e-3 out=/tmp/run")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="one JSON object on stdout, progress as JSON lines on stderr")] = False,
+    address: Annotated[str | None, typer.Option(help="of a running Ray cluster; left out, one is started on this machine")] = None,
+) -> None:
+    """Train a bundle. The same configuration on the same data resumes where it stopped."""
+    from train_app.config import TrainConfig
+    from train_app.runtime.run import fit
+
+    chosen = load_config(config_path(config), TrainConfig, overrides or [])
+    workers = chosen.runtime.num_workers
+    with connect(num_cpus=None if address else workers + 1, address=address, num_threads=chosen.runtime.threads_per_worker):
+        if as_json:
+            result = fit(chosen, lambda progress: print(progress.model_dump_json(), file=sys.stderr, flush=True))
+            print(orjson.dumps(result.model_dump(mode="json")).decode())
+            return
+        with console_progress() as show:
+            result = fit(chosen, show)
+    print(f"selected   {result.selected}   " + "  ".join(f"{name} {share:.3f}" for name, share in result.selection.items()))
+    print(f"bundle     {result.bundle_id}")
+    print(f"at         {result.bundle_path}")
+    print(f"progress   {result.run_path} (metrics.jsonl, tensorboard)")
+
+
+def config_path(name: str) -> Path:
+    """A file as it is named, or the preset of that name."""
+    presets = Path(__file__).resolve().parents[2] / "train_app" / "configs"
+    path = Path(name)
+    if path.suffix in (".yaml", ".yml") or path.exists():
+        return path
+    if not (presets / f"{name}.yaml").is_file():
+        known = ", ".join(sorted(preset.stem for preset in presets.glob("*.yaml")))
+        raise ConfigError(f"config: got {name!r}; expected a YAML file or one of {known}")
+    return presets / f"{name}.yaml"
+
+
+@contextmanager
+def console_progress() -> "Iterator[OnProgress]":
+    """A bar for each stage on stderr, with the figures that matter; notes stand above the bars."""
+    columns = (
+        TextColumn("{task.description:32}"),
+        BarColumn(24),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[told]}"),
+    )
+    tasks: dict[str, TaskID] = {}
+    with Bars(*columns, console=Console(stderr=True)) as bars:
+
+        def show(progress: "Progress") -> None:
+            if progress.stage not in tasks:
+                tasks[progress.stage] = bars.add_task(progress.stage, total=progress.total, told="")
+            told = "  ".join(f"{name} {progress.metrics[name]:.3f}" for name in SHOWN if name in progress.metrics)
+            task = tasks[progress.stage]
+            bars.update(task, completed=progress.step, total=progress.total)
+            if told:
+                bars.update(task, told=told)
+            if progress.note:
+                bars.console.print(f"{progress.stage}: {progress.note}", highlight=False, markup=False)
+
+        yield show

@@ -1,0 +1,38 @@
+"""One Ray session: a whole run, the worker killed in its middle, the same run again."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from cluster.session import connect
+from common.bundle.load import load_bundle
+from common.errors import BadInput
+from train_app.runtime.run import fit, run_digest
+
+
+def test_the_name_of_a_run_is_its_configuration_and_its_data_and_not_where_it_runs(tiny_shop) -> None:
+    name = run_digest(tiny_shop, data_digest="d")
+    moved = tiny_shop.model_copy(update={"out": "elsewhere", "runtime": tiny_shop.runtime.model_copy(update={"num_workers": 2})})
+    assert run_digest(moved, data_digest="d") == name
+    assert run_digest(tiny_shop, data_digest="e") != name
+    assert run_digest(tiny_shop.model_copy(update={"seed": 1}), data_digest="d") != name
+
+
+@pytest.mark.ray
+@pytest.mark.filterwarnings("default")  # Ray's own workers and plasma sockets warn on their way out
+def test_a_run_ends_in_a_bundle_that_loads_and_the_same_run_again_gives_the_same_one(tiny_shop) -> None:
+    seen = []
+    with connect(num_cpus=2):
+        result = fit(tiny_shop, seen.append)
+        again = fit(tiny_shop)
+        with pytest.raises(BadInput, match="no snapshot"):
+            fit(tiny_shop.model_copy(update={"data": tiny_shop.data.model_copy(update={"snapshot": "nowhere"})}))
+    assert again.bundle_id == result.bundle_id
+    bundle = load_bundle(result.bundle_path)
+    assert bundle.manifest.bundle_id == result.bundle_id
+    assert bundle.discriminator is not None
+    lines = [json.loads(line) for line in (Path(result.run_path) / "metrics.jsonl").read_text().splitlines()]
+    assert {line["stage"] for line in lines} >= {"sft", "discriminator", "adversarial 1", "filtering 1", "selection", "evaluation"}
+    assert {one.stage for one in seen} == {line["stage"] for line in lines}
+    assert list((Path(result.run_path) / "tensorboard").iterdir())

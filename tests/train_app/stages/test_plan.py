@@ -1,0 +1,117 @@
+"""The whole plan on a tiny model: every stage runs, changes what it should, and goes on after a kill as if nothing had happened."""
+
+import pytest
+import torch
+
+from train_app.config import TrainConfig
+from train_app.stages.discriminator import training
+from train_app.stages.plan import run_stages
+from train_app.stages.state import State, read_state, tensors_digest, write_state
+from train_app.stages.workbench import Workbench
+
+CONFIG = TrainConfig.model_validate(
+    {
+        "data": {"snapshot": "unused"},
+        "out": "unused",
+        "sft": {"learning_rate": 5e-3, "max_steps": 5, "batch_size": 6, "evaluate_every": 2},
+        "discriminator": {"rows": 12, "fakes_per_row": 1, "steps": 5, "refresh_steps": 3, "batch_size": 8, "channels": 8, "evaluate_every": 2, "abort_auc": 0.5},
+        "adversarial": {"rounds": 1, "steps_per_round": 3, "prompts": 3, "samples": 3, "ce_rows": 4, "learning_rate": 1e-3, "min_distinct": 0, "min_unique": 0, "throttle_low": 0},
+        "filtering": {"rounds": 1, "prompts_per_round": 8, "samples": 2, "steps_per_round": 3, "batch_size": 4, "learning_rate": 1e-3, "min_acceptance": 0},
+        "selection": {"prompts": 6},
+        "calibration": {"rows": 8},
+    }
+)  # fmt: skip
+
+
+def run(bench: Workbench, state: State):
+    """The final state, every state that was saved on the way, and all progress."""
+    saved, seen = [], []
+    return run_stages(state, CONFIG, seen.append, bench=bench, save=saved.append), saved, seen
+
+
+@pytest.fixture(scope="module")
+def undisturbed(make_bench):
+    bench = make_bench()
+    return run(bench, State(bench.run))
+
+
+STAGES = (
+    "sft",
+    "discriminator samples",
+    "discriminator",
+    "adversarial 1",
+    "start of filtering",
+    "filtering 1 samples",
+    "filtering 1",
+    "selection",
+    "calibration",
+)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_run_that_was_killed_in_a_stage_ends_bit_for_bit_like_an_undisturbed_one(stage, undisturbed, make_bench, tmp_path) -> None:
+    final, saved, _ = undisturbed
+    last = max(
+        (index for index, state in enumerate(saved) if state.stage == stage and stage not in state.values.get("done", [])), default=None
+    )
+    if last is None:  # a stage of one step is saved at its end only: killed in it, a run goes on from the stage before
+        last = next(index for index, state in enumerate(saved) if state.stage == stage) - 1
+    write_state(saved[last], tmp_path)
+    bench = make_bench()
+    again, _, _ = run(bench, read_state(tmp_path, inputs=bench.run))
+    assert again.values == final.values
+    assert list(again.tensors) == list(final.tensors)
+    assert all(torch.equal(again.tensors[name], tensor) for name, tensor in final.tensors.items())
+
+
+def test_long_stages_are_saved_in_their_middle(undisturbed) -> None:
+    _, saved, _ = undisturbed
+    inside = {state.stage for state in saved if state.stage not in state.values.get("done", [])}
+    assert {"sft", "discriminator", "adversarial 1", "filtering 1"} <= inside
+
+
+def test_every_training_stage_changes_the_adapter(undisturbed) -> None:
+    final, _, _ = undisturbed
+    digests = final.values["digests"]
+    assert len({digests["sft"], digests["adversarial 1"], digests["filtering 1"]}) == 3
+
+
+def test_sft_is_a_candidate_and_so_is_every_state_after_it(undisturbed) -> None:
+    final, _, _ = undisturbed
+    assert set(final.values["selection"]) == {"sft", "adversarial 1", "filtering 1"}
+    assert final.values["selected"] in final.values["selection"]
+
+
+def test_the_policy_that_ships_is_the_selected_candidate(undisturbed) -> None:
+    final, _, _ = undisturbed
+    chosen = final.group(f"candidate {final.values['selected']}")
+    assert tensors_digest(final.group("policy")) == tensors_digest(chosen)
+
+
+def test_the_first_adversarial_step_starts_at_the_reference(undisturbed) -> None:
+    _, _, seen = undisturbed
+    first = next(one for one in seen if one.stage == "adversarial 1")
+    assert first.metrics["kl"] == 0
+
+
+def test_progress_counts_every_stage_to_its_end(undisturbed) -> None:
+    _, _, seen = undisturbed
+    for stage in ("sft", "discriminator", "adversarial 1", "filtering 1", "selection"):
+        last = [one for one in seen if one.stage == stage][-1]
+        assert last.step == last.total, stage
+
+
+def test_a_finished_run_does_nothing_more(undisturbed, make_bench) -> None:
+    final, _, _ = undisturbed
+    again, saved, seen = run(make_bench(), final)
+    assert again == final
+    assert not saved
+    assert not seen
+
+
+def test_a_blind_discriminator_leaves_adversarial_stages_out_and_says_so(make_bench, monkeypatch) -> None:
+    monkeypatch.setattr(training, "auc", lambda positive, negative: 0.4)
+    bench = make_bench()
+    final, _, seen = run(bench, State(bench.run))
+    assert final.values["selection"].keys() == {"sft"}
+    assert any("nothing to learn" in one.note for one in seen)

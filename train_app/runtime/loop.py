@@ -1,0 +1,168 @@
+"""What each worker of a Ray run does: open the workbench, go through the stages, evaluate once, write the bundle. Stages meet Ray here."""
+
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+
+import ray.train
+import ray.train.torch
+from pydantic import JsonValue
+from ray.util.queue import Queue
+
+from common.bundle.canaries import CanaryExample
+from common.bundle.manifest import Answering, Calibration, DataRef, Metric, Origin
+from common.bundle.write import write_bundle
+from common.domain.context import Context
+from common.domain.reason import QualityVerdict
+from common.errors import LiyouError
+from common.features.snapshot import Snapshot
+from common.generation.answer import AnswerPolicy
+from common.generation.candidates import Writer
+from common.generation.panel import Panel
+from common.generation.template import fill_template
+from common.language.base_model import load_base
+from common.metrics.intervals import Interval
+from common.packs.load import load_pack
+from common.packs.schema import Pack
+from common.quality.discriminator import Discriminator
+from common.quality.verdict import Checker
+from train_app.config import TrainConfig
+from train_app.evaluation.evaluate import Evaluation, Subject, evaluate
+from train_app.evaluation.report.render import render
+from train_app.runtime.checkpoint import report, resumed
+from train_app.runtime.setting_up import open_workbench
+from train_app.runtime.tracking import read_story
+from train_app.stages.discriminator.training import GROUP
+from train_app.stages.parallel import Parallel
+from train_app.stages.plan import run_stages
+from train_app.stages.state import OnProgress, Progress, State
+from train_app.stages.workbench import Workbench
+
+NUM_CANARIES = 4
+
+
+def train(payload: dict[str, object]) -> dict[str, JsonValue]:
+    """Ray Train calls it on every worker; the first one's answer is the run's. Our own errors are answers: trying again mends nothing."""
+    config = TrainConfig.model_validate(payload["config"])
+    inputs, mailbox = str(payload["inputs"]), payload["mailbox"]
+    assert isinstance(mailbox, Queue)
+    context = ray.train.get_context()
+    parallel = Parallel(context.get_world_rank(), context.get_world_size(), ray.train.torch.get_device())
+
+    story = read_story(Path(config.out) / "runs" / inputs[:16])
+
+    def on_progress(progress: Progress) -> None:
+        story.append(progress)
+        if parallel.leads:
+            mailbox.put(progress.model_dump_json())
+
+    try:
+        bench = open_workbench(config, inputs=inputs, parallel=parallel)
+        state = resumed(inputs=inputs, start=lambda: State(inputs))
+        state = run_stages(state, config, on_progress, bench=bench, save=lambda kept: report(kept, parallel=parallel))
+        return finish(state, config, story, on_progress, bench=bench) if parallel.leads else {}
+    except LiyouError as error:
+        return {"error": type(error).__name__, "message": str(error)}
+
+
+def finish(
+    state: State, config: TrainConfig, story: Sequence[Progress], on_progress: OnProgress, *, bench: Workbench
+) -> dict[str, JsonValue]:
+    """Evaluation on test, and the bundle under `out`/bundles: the answer of a run. Doing it twice gives the same bundle."""
+    pack = load_pack(config.data.pack)
+    bench.load(state.group("policy"))
+    discriminator = bench.new_discriminator()
+    discriminator.load_state_dict(state.group(GROUP))
+    discriminator.eval()
+    threshold = float(str(state.values["threshold"]))
+    answering = Answering(
+        decoding=config.decoding, k=config.evaluation.candidates, max_attempts=config.evaluation.max_attempts, threshold=threshold
+    )
+    evaluation = _evaluate(config, answering, discriminator, pack, bench=bench)
+    measures = evaluation.measures
+    on_progress(Progress(stage="evaluation", step=1, total=1, metrics={name: measure.value for name, measure in measures.items()}))
+    snapshot = Snapshot.open(config.data.snapshot)
+    figures = {str(name): float(str(value)) for name, value in _mapping(state.values["calibration"]).items()}
+    origin = Origin(
+        config=public_config(config),
+        data=DataRef(digest=snapshot.digest, licences=(config.data.licence,), num_examples=len(bench.splits.train)),
+        code_version=version("liyou"),
+        run={"name": state.inputs[:16]},
+    )
+    examples = bench.splits.validation[:NUM_CANARIES]
+    facts = {"run": state.inputs[:16], "base": config.base.source, "selected": str(state.values["selected"]), "data": snapshot.digest[:16]}
+    page = render(story, title="Training run", facts=facts, evaluation=evaluation)
+    temporary = Path(config.out) / "bundles" / f".{state.inputs[:16]}.{os.getpid()}"
+    temporary.parent.mkdir(parents=True, exist_ok=True)
+    bundle_id = write_bundle(
+        temporary,
+        language=load_base(config.base.source, dtype=config.base.dtype),
+        base_licence=config.base.licence,
+        adapter=state.group("policy"),
+        alpha=float(config.lora.alpha),
+        discriminator=discriminator,
+        pack=pack,
+        answering=answering,
+        calibration=Calibration(
+            temperature=float(discriminator.temperature),
+            num_examples=min(config.calibration.rows, len(bench.splits.calibration)),
+            measures=figures,
+        ),
+        metrics={name: _metric(measure) for name, measure in measures.items()},
+        origin=origin,
+        canaries=[CanaryExample(context=example.context, text=example.text) for example in examples],
+        report={"index.html": page.encode()},
+    )
+    path = temporary.with_name(bundle_id)
+    _put(temporary, path)
+    return {
+        "bundle_path": str(path),
+        "bundle_id": bundle_id,
+        "selected": state.values["selected"],
+        "selection": state.values["selection"],
+        "metrics": {name: measure.value for name, measure in measures.items()},
+        "digests": state.values["digests"],
+        "discriminator_auc": state.values["discriminator_auc"],
+    }
+
+
+def public_config(config: TrainConfig) -> dict[str, JsonValue]:
+    """What the manifest tells of the configuration: no path, and nothing that says where or how fast it ran."""
+    content = config.model_dump(mode="json", exclude={"out": True, "runtime": True, "data": {"snapshot"}, "base": {"source"}})
+    return content
+
+
+def _evaluate(config: TrainConfig, answering: Answering, discriminator: Discriminator, pack: Pack, *, bench: Workbench) -> Evaluation:
+    """The only time that test is read."""
+    checker = Checker(pack, threshold=answering.threshold)
+
+    def fill(context: Context) -> tuple[str, QualityVerdict]:
+        text = fill_template(context, templates=pack.templates, checker=checker)
+        return text, checker.judge(text, context=context)
+
+    subject = Subject(
+        writer=Writer(bench.policy.merged, bench.engine, bench.vocabulary, answering.decoding, f"{bench.run}/test"),
+        panel=Panel(checker, discriminator),
+        policy=AnswerPolicy(k=answering.k, max_attempts=answering.max_attempts),
+        fill=fill,
+    )
+    return evaluate(subject, bench.splits.test[: config.evaluation.rows])
+
+
+def _metric(measure: Interval) -> Metric:
+    return Metric(value=measure.value, low=measure.low, high=measure.high, num=measure.n)
+
+
+def _mapping(value: object) -> Mapping[str, object]:
+    assert isinstance(value, dict)
+    return value
+
+
+def _put(folder: Path, path: Path) -> None:
+    """The folder under its id; the same bundle may be there already."""
+    if path.exists():
+        shutil.rmtree(folder)
+    else:
+        folder.rename(path)

@@ -1,0 +1,72 @@
+"""From a configuration to the workbench: snapshot, pack, base, splits, engine. Reads files; trains nothing."""
+
+from collections.abc import Iterable
+
+import torch
+
+from common.domain.context import Context
+from common.domain.controls import ControlVocabulary
+from common.domain.decoding import DecodingParams
+from common.errors import BadInput
+from common.features.snapshot import Snapshot
+from common.generation.hf import HfEngine
+from common.language.base_model import LanguageModel, load_base
+from common.language.prompt import build_prompt
+from common.language.tokens import encode_prompt
+from common.packs.load import load_pack
+from common.quality.verdict import Checker
+from train_app.config import TrainConfig
+from train_app.data.examples import examples
+from train_app.data.split import Splits, split
+from train_app.stages.parallel import Parallel
+from train_app.stages.policy import Policy
+from train_app.stages.workbench import Workbench
+
+ROUNDED_TO = 32
+"""The engine's buffers are as long as the longest prompt and answer need, rounded up to this many tokens."""
+
+
+def open_workbench(config: TrainConfig, *, inputs: str, parallel: Parallel) -> Workbench:
+    """The same on every worker. Raises what the files deserve: BadInput, ConfigError, ArtifactNotFound, UnsupportedModel."""
+    torch.set_num_threads(config.runtime.threads_per_worker)
+    pack = load_pack(config.data.pack)
+    splits = read_splits(config, vocabulary=pack.vocabulary)
+    language = load_base(config.base.source, dtype=config.base.dtype)
+    torch.nn.Module.to(language.model, parallel.device)
+    policy = Policy(
+        language, rank=config.lora.rank, alpha=config.lora.alpha, dropout=config.lora.dropout, seed=int(inputs[:12], 16) + config.seed
+    )
+    decoding = DecodingParams(max_new_tokens=config.decoding.max_new_tokens, temperature=config.rollout_temperature)
+    parts = (splits.train, splits.discriminator, splits.validation, splits.calibration, splits.test)
+    contexts = [example.context for part in parts for example in part]
+    return Workbench(
+        run=inputs,
+        policy=policy,
+        engine=engine_for(policy.merged, contexts, decoding=decoding, vocabulary=pack.vocabulary, slots=config.runtime.slots),
+        checker=Checker(pack, threshold=0.0),
+        vocabulary=pack.vocabulary,
+        splits=splits,
+        decoding=decoding,
+        parallel=parallel,
+        discriminator=config.discriminator,
+        bf16=config.runtime.bf16,
+        checkpoint_every=config.runtime.checkpoint_every,
+    )
+
+
+def read_splits(config: TrainConfig, *, vocabulary: ControlVocabulary) -> Splits:
+    """The snapshot's annotated reasons, split by product. Raises BadInput where a split that training needs is empty."""
+    splits = split(examples(Snapshot.open(config.data.snapshot), vocabulary=vocabulary))
+    empty = [name for name in ("train", "discriminator", "validation", "calibration", "test") if not getattr(splits, name)]
+    if empty:
+        raise BadInput(f"{config.data.snapshot}: no annotated reason falls into {', '.join(empty)}; import more products with reasons.")
+    return splits
+
+
+def engine_for(
+    language: LanguageModel, contexts: Iterable[Context], *, decoding: DecodingParams, vocabulary: ControlVocabulary, slots: int
+) -> HfEngine:
+    """With room for every context's prompt and answer, and not much more: in bf16 whole buffers are read at each step."""
+    longest = max(len(encode_prompt(build_prompt(context, vocabulary=vocabulary), language).ids) for context in contexts)
+    wanted = -(-(longest + decoding.max_new_tokens) // ROUNDED_TO) * ROUNDED_TO
+    return HfEngine(language.model, eos_ids=[language.eos_id], max_len=min(wanted, language.max_len), slots=slots, keep_features=True)
