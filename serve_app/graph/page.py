@@ -9,16 +9,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from common.generation.template import fill_template
-
 from common.contract.deadline import Deadline
 from common.contract.provenance import label, statement
 from common.contract.wire import ItemReason, ReasonsRequest, ReasonsResponse, evidence_of, item_error, verdict_of
 from common.domain.context import Context
 from common.domain.reason import QualityVerdict, Reason
-from common.errors import DeadlineExceeded, Unavailable
+from common.errors import DeadlineExceeded, Refused, Unavailable
 from common.generation.answer import AnswerPolicy, Items, answer
 from common.generation.candidates import Candidate
+from common.generation.template import fill_template
 from common.quality.verdict import Checker
 from serve_app.graph.features_deployment import resolve_codes
 from serve_app.state.live import Live
@@ -84,7 +83,11 @@ class Page:
         )
 
     def _fill(self, context: Context) -> tuple[str, QualityVerdict]:
-        text = fill_template(context, templates=self.live.pack.templates, checker=self.checker)
+        """An empty text where no template is lawful for the product: its item then says so, and its neighbours are shown."""
+        try:
+            text = fill_template(context, templates=self.live.pack.templates, checker=self.checker)
+        except Refused:
+            text = ""
         return text, self.checker.judge(text, context=context)
 
     def _alone(self, request: ReasonsRequest) -> list[Context | ItemReason]:
@@ -118,6 +121,8 @@ class Page:
         )
 
     def _item(self, product_id: str, reason: Reason) -> ItemReason:
+        if not reason.text:
+            return item_error(product_id, Refused("neither a candidate nor a template passed the checks for this product and its codes"))
         stated = statement(
             product_id=product_id,
             text=reason.text,

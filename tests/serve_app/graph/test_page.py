@@ -1,0 +1,192 @@
+"""A page answered without Ray: what the model writes, what a template says instead, and when a page fails at all."""
+
+import asyncio
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from common.bundle.load import load_bundle
+from common.contract.deadline import Deadline
+from common.contract.wire import ItemReason, ReasonsRequest, ReasonsResponse
+from common.domain.context import Context
+from common.domain.reason import QualityVerdict
+from common.errors import BadControl, DeadlineExceeded, Unavailable
+from common.generation.candidates import Candidate
+from common.quality.verdict import Checker
+from serve_app.config import AnswerConfig
+from serve_app.graph.features_deployment import Features
+from serve_app.graph.generator_deployment import Generator
+from serve_app.graph.ingress import policy_of
+from serve_app.graph.page import LeftS, Page
+from serve_app.graph.quality_deployment import Quality, panel_of
+from serve_app.state.live import read_live
+
+EARBUDS = {"product": {"product_id": "p1", "title": "静音蓝牙耳机", "category": "蓝牙耳机", "price": 299}}
+SHOES = {"product": {"product_id": "p2", "title": "轻云跑鞋", "category": "跑鞋"}}
+
+
+class DirectHops:
+    """The three deployments as plain calls; each can be made to fail or to take long."""
+
+    def __init__(self, features: Features, generator: Generator, quality: Quality) -> None:
+        self.features, self.generator, self.quality = features, generator, quality
+        self.dead: set[str] = set()
+        self.slow: set[str] = set()
+        self.calls: list[str] = []
+
+    async def _hop(self, name: str, left_s: LeftS) -> None:
+        self.calls.append(name)
+        if name in self.dead:
+            raise Unavailable(f"{name} died twice")
+        if name in self.slow:
+            await asyncio.sleep(max(0.0, left_s()))
+            raise Unavailable(f"{name} did not answer in time")
+
+    async def contexts(self, request: ReasonsRequest, *, left_s: LeftS) -> list[Context | ItemReason]:
+        await self._hop("features", left_s)
+        return self.features.contexts(request)
+
+    async def write(self, contexts: Sequence[Context], *, k: int, attempt: int, left_s: LeftS) -> list[list[Candidate]]:
+        await self._hop("generator", left_s)
+        return await self.generator.write(contexts, k=k, attempt=attempt, within_s=left_s())
+
+    async def judge(
+        self, contexts: Sequence[Context], candidates: Sequence[Sequence[Candidate]], *, left_s: LeftS
+    ) -> list[list[QualityVerdict]]:
+        await self._hop("quality", left_s)
+        return self.quality.judge(contexts, candidates)
+
+
+@pytest.fixture(scope="module")
+def page(tiny_bundle: Any) -> Iterator[Page]:
+    bundle = load_bundle(tiny_bundle.path)
+    live = read_live(tiny_bundle.path)
+    generator = Generator(bundle, slots=8, max_len=512)
+    features = Features(None, vocabulary=live.pack.vocabulary, now=lambda: datetime(2026, 11, 24, tzinfo=UTC))
+    yield Page(
+        live=live,
+        hops=DirectHops(features, generator, Quality(panel_of(bundle))),
+        checker=Checker(live.pack),
+        policy=policy_of(live, AnswerConfig(expected_s=0.01)),
+        producer="test shop",
+        clock=time.monotonic,
+    )
+    generator.close()
+
+
+@pytest.fixture
+def hops(page: Page) -> DirectHops:
+    assert isinstance(page.hops, DirectHops)
+    page.hops.dead, page.hops.slow, page.hops.calls = set(), set(), []
+    return page.hops
+
+
+def ask(page: Page, *items: dict[str, Any], within_ms: int = 5000, **fields: Any) -> ReasonsResponse:
+    request = ReasonsRequest.model_validate({"items": items} | fields)
+    return asyncio.run(page.answer(request, request_id="r-1", deadline=Deadline.after(within_ms, now_s=time.monotonic())))
+
+
+def test_the_models_text_is_shown_with_verdict_label_and_codes(page: Page, hops: DirectHops, tiny_bundle: Any) -> None:
+    answer = ask(page, EARBUDS, controls={"style": "concise"})
+    (item,) = answer.items
+    assert item.degraded is None
+    assert (item.status, item.text, item.source, item.controls) == ("ok", tiny_bundle.sentence, "model", {"style": "concise"})
+    assert item.verdict is not None
+    assert item.verdict.accepted
+    assert item.verdict.score is not None
+    assert item.aigc is not None
+    assert (item.aigc.label, item.aigc.producer) == (1, "test shop")
+    assert (answer.request_id, answer.bundle_id, answer.degraded) == ("r-1", tiny_bundle.bundle_id, False)
+
+
+def test_a_page_takes_one_call_a_hop(page: Page, hops: DirectHops) -> None:
+    ask(page, *[EARBUDS, SHOES] * 10)
+    assert hops.calls == ["features", "generator", "quality"]
+
+
+def test_where_no_candidate_is_accepted_a_template_says_so_and_is_not_labelled_as_ai(page: Page, hops: DirectHops) -> None:
+    answer = ask(page, EARBUDS | {"controls": {"style": "detailed"}}, EARBUDS)
+    detailed, free = answer.items
+    assert (detailed.source, detailed.degraded) == ("template", "no_candidate_accepted")
+    assert detailed.aigc is not None
+    assert detailed.aigc.label == 0
+    assert detailed.verdict is not None
+    assert detailed.verdict.accepted
+    assert free.source == "model"
+    assert answer.degraded
+
+
+@pytest.mark.parametrize("name", ["generator", "quality"])
+def test_without_engine_or_judge_every_item_gets_a_template(page: Page, hops: DirectHops, name: str) -> None:
+    hops.dead = {name}
+    answer = ask(page, EARBUDS, SHOES)
+    assert [(item.source, item.degraded) for item in answer.items] == [("template", "engine_unavailable")] * 2
+    assert all(item.text for item in answer.items)
+
+
+@pytest.mark.parametrize("name", ["generator", "quality"])
+def test_a_hop_that_hangs_never_fails_the_page_nor_its_deadline(page: Page, hops: DirectHops, name: str) -> None:
+    hops.slow = {name}
+    started_s = time.monotonic()
+    answer = ask(page, EARBUDS, SHOES, within_ms=400)
+    assert time.monotonic() - started_s < 0.6
+    assert [item.source for item in answer.items] == ["template"] * 2
+    assert {item.degraded for item in answer.items} <= {"deadline", "engine_unavailable"}
+
+
+def test_a_deadline_too_short_for_the_model_still_answers(page: Page, hops: DirectHops) -> None:
+    answer = ask(page, EARBUDS, within_ms=1)
+    assert answer.items[0].source == "template"
+
+
+def test_without_features_inline_products_get_templates_and_ids_an_error_to_retry(page: Page, hops: DirectHops) -> None:
+    hops.dead = {"features"}
+    inline, by_id = ask(page, EARBUDS | {"controls": {"style": "concise"}}, {"product_id": "p7"}).items
+    assert (inline.source, inline.degraded, inline.controls) == ("template", "features_unavailable", {"style": "concise"})
+    assert by_id.error is not None
+    assert (by_id.product_id, by_id.error.code, by_id.error.retryable) == ("p7", "unavailable", True)
+
+
+def test_a_page_fails_only_when_nothing_at_all_can_be_shown(page: Page, hops: DirectHops) -> None:
+    hops.dead = {"features"}
+    with pytest.raises(Unavailable) as caught:
+        ask(page, {"product_id": "p7"})
+    assert caught.value.status == 503
+    hops.dead, hops.slow = set(), {"features"}
+    with pytest.raises(DeadlineExceeded):
+        ask(page, {"product_id": "p7"}, within_ms=100)
+
+
+def test_unknown_products_keep_their_place(page: Page, hops: DirectHops) -> None:
+    items = ask(page, {"product_id": "p7"}, EARBUDS, {"product_id": "p8"}, SHOES).items
+    assert [(item.product_id, item.status) for item in items] == [("p7", "error"), ("p1", "ok"), ("p8", "error"), ("p2", "ok")]
+
+
+@pytest.mark.parametrize("dead", [set(), {"features"}], ids=["up", "features down"])
+def test_a_bad_code_refuses_the_page_whatever_is_down(page: Page, hops: DirectHops, dead: set[str]) -> None:
+    hops.dead = dead
+    with pytest.raises(BadControl) as caught:
+        ask(page, EARBUDS | {"controls": {"style": "loud"}})
+    assert caught.value.fields[0][0] == "/items/0/controls/style"
+
+
+def test_a_product_that_no_sentence_is_lawful_for_fails_its_item_alone(page: Page, hops: DirectHops) -> None:
+    nothing_passes = replace(page, checker=Checker(page.live.pack, threshold=0.0))
+    nothing_passes.checker.judge = lambda text, *, context, score=None: page.checker.judge("", context=context)  # type: ignore[method-assign]
+    hops.dead = {"generator"}
+    (item,) = ask(nothing_passes, EARBUDS).items
+    assert item.error is not None
+    assert (item.status, item.error.code, item.text) == ("error", "refused", None)
+
+
+def test_the_ingress_imports_no_torch() -> None:
+    check = (
+        "import sys, serve_app.graph.ingress, serve_app.app; sys.exit(sorted({'torch', 'transformers', 'peft'} & sys.modules.keys()) or 0)"
+    )
+    assert subprocess.run([sys.executable, "-c", check], check=False, timeout=60).returncode == 0
