@@ -45,3 +45,7 @@ def main(arguments: list[str] | None = None) -> None:
     except LiyouError as error:
         sys.stderr.write(f"liyou {name}: {error.code}: {error}\n")
         sys.exit(2 if isinstance(error, BadInput | NotFound) else 1)
+
+
+if __name__ == "__main__":
+    main()
