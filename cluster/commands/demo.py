@@ -1,4 +1,4 @@
-"""`liyou demo`: the whole line on a simulated shop, by the functions that the other commands call; leaves a registry and nothing running."""
+"""`liyou demo`: the whole line on a simulated shop, by what the other commands call; leaves a registry and nothing running."""
 
 import json
 import os
@@ -69,9 +69,8 @@ def demo(
         tell(result)
     with part("5 Published and promoted"):
         promote(result, out / "registry")
-    with part("6 Served: one page of products, three ways"):
-        with serving(out, port=port) as url:
-            pages(url, snapshot)
+    with part("6 Served: one page of products, three ways"), serving(out, port=port) as url:
+        pages(url, snapshot)
     console.rule("[bold]done[/]", align="left")
     console.print(f"report    {result.bundle_path}/report/index.html")
     console.print(f"serve it  liyou serve --registry file://{out}/registry --bundle {ALIAS} --snapshot {out}/snapshot")
