@@ -22,6 +22,8 @@ _COUNTERS = re.compile(r"[个人天年月周日岁次分秒时条件款支双杯
 _NOT_POINTS = re.compile(r"[钟之裤袖饱熟期类区割钱享别开布层体秒明外辨]")
 _STARS_END = re.compile(r"$|[，。！？；、,!?; ]|好评|评|级|推荐|的")
 _ROUND = {"十": 10, "百": 100, "千": 1000, "万": 10_000}
+_CLASS = re.compile(r"[级档机]")
+"""百元级 is a class of goods, not a price."""
 _NUMBER_SIGN = re.compile(rf"\d|[{NUMERALS}]")
 _SMALLEST_BARE_PRICE = 10
 """三出头 is no price."""
@@ -127,8 +129,9 @@ def _price_amounts(text: str, pattern: re.Pattern[str], phrase: PricePhrase, uni
         span = _value(written)
         if span is None or (match.start("n") and text[match.start("n") - 1] == "第"):
             continue
-        small = (written[0] in NUMERALS and len(written) == 1) or span[1] < _SMALLEST_BARE_PRICE
-        if small and not (currency and written[0].isdigit()):
+        if span[1] < _SMALLEST_BARE_PRICE and not (currency and written[0].isdigit()):
+            continue
+        if written in _ROUND and _CLASS.match(text, end):
             continue
         if text[end - 1] == "块" and not _AFTER_KUAI.match(text, end):
             continue

@@ -19,6 +19,8 @@ _YOU = re.compile(r"[你您]|上次|上回|之前|刚刚|刚才|前几天|此前
 _ANY = re.compile(
     r"(?:[你您]|上次|上回|前几天)(?:上次|上回|之前|刚刚?|曾经?|前几天|最近|此前)?(?:就)?(看过|看的|浏览|买过|买的|买了|入手|加购|收藏|评价过|点评过|点开过|下单|回购)"
 )
+_DEALT_WITH = re.compile(r"(?<![超经通透路错不难])过评?价?的?")
+"""Any other verb in the past (留意过的耳机, 用过的台灯): it counts only where a thing that the pack can name follows."""
 _MIN_TITLE_CHARS = 2
 
 
@@ -45,6 +47,11 @@ class History:
                 continue
             mentions = {phrase.mention for phrase in self._phrases if phrase.before == found.phrase}
             self._read(sight, known, found.start, found.end, sorted(mentions))
+        for match in _DEALT_WITH.finditer(sight.text):
+            start, end = max(match.start() - 1, 0), match.end()
+            named = self._brands.at(sight.text, end) or self._names.at(sight.text, end)
+            if named and sight.free(start, end) and not _NO_HISTORY.search(sight.text, 0, start):
+                self._read(sight, known, start, end, sorted(known.mentions))
         for match in _ANY.finditer(sight.text):
             if sight.free(*match.span()) and not known.mentions and not known.num_events:
                 sight.claim("history", *match.span(), source=None, reason="nothing is known of this user's past")
@@ -72,7 +79,7 @@ class History:
                 return
             end, named = generic.end(), True
         if named or _YOU.search(sight.clause_before(start)):
-            verb = "/".join(kinds)
+            verb = "/".join(kinds) or "dealt with"
             what = "; ".join(f"{kind}: {mention.title}" for kind, mention in mentions) or f"nothing the user has {verb} is known"
             sight.claim("history", start, end, source=None, reason=what)
 

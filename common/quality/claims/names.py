@@ -8,6 +8,8 @@ from common.quality.claims.known import TITLE, Known, folded
 from common.quality.claims.sight import Sight
 from common.text.phrases import PhraseSet
 
+MIN_FOREIGN_CHARS = 4
+
 
 @dataclass(frozen=True, slots=True)
 class _Schema:
@@ -25,6 +27,7 @@ class Names:
         self._brands = PhraseSet(folded(brand) for brand in facts.brands)
         self._schemas = {category.name: _schema(category, facts) for category in facts.categories}
         self._nothing = _Schema(PhraseSet(()), {}, {}, {})
+        self._foreign = {name: _foreign(schema, self._schemas) for name, schema in self._schemas.items()}
         self._contradictions: tuple[Contradiction, ...] = knowledge.contradictions if knowledge else ()
         refuted = {folded(word) for c in self._contradictions for word in (*c.refuted, *c.unless)}
         self._refuted = PhraseSet(refuted)
@@ -49,6 +52,15 @@ class Names:
                 there = [known_value for known_value in known.values if schema.keys.get(known_value) == key]
                 reason = f"the product's {key} is {', '.join(there)}" if there else f"the product has no {key or 'attribute'} {value}"
             sight.claim("attribute", hit.start, hit.end, source=source, reason=reason)
+
+    def find_foreign_values(self, sight: Sight, known: Known, *, category: str) -> None:
+        """What only goods of other categories can be (铝合金外壳 of a book); short words are left alone: they are ordinary ones."""
+        own = self._facts.category(category)
+        if own is None:
+            return
+        for hit in self._foreign[own.name].find(sight.text):
+            if sight.free(hit.start, hit.end) and hit.phrase not in known.everything:
+                sight.claim("attribute", hit.start, hit.end, source=None, reason=f"no {own.name} has {hit.phrase}")
 
     def find_brands(self, sight: Sight, known: Known) -> None:
         own = PhraseSet(known.brands)
@@ -78,6 +90,11 @@ class Names:
     def _schema(self, category: str) -> _Schema:
         known = self._facts.category(category)
         return self._schemas[known.name] if known else self._nothing
+
+
+def _foreign(schema: _Schema, schemas: Mapping[str, _Schema]) -> PhraseSet:
+    values = {value for other in schemas.values() for value in other.wordings if len(value) >= MIN_FOREIGN_CHARS}
+    return PhraseSet(value for value in values if not any(value in wording or wording in value for wording in schema.canonical))
 
 
 def _schema(category: CategoryFacts, facts: FactPack) -> _Schema:
