@@ -147,9 +147,14 @@ def _value(raw: RawRow, column: str, own: TableMap) -> object:
     """None when absent; an empty cell, a null and a NaN are absent."""
     if column in own.constants:
         return own.constants[column]
-    value = lookup(raw, own.columns.get(column, column))
-    if value is None or value == "" or (isinstance(value, float) and math.isnan(value)):
+    path = own.columns.get(column, column)
+    value = raw.get(path)
+    if value is None and "." in path:
+        value = lookup(raw, path)
+    if value is None or value == "" or value != value:
         return None
+    if not own.values and type(value) is str:
+        return value
     translation = own.values.get(column)
     if translation is not None and isinstance(value, str | int | float):
         return translation.get(_plain(value), value)

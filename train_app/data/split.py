@@ -23,7 +23,7 @@ FRACTIONS: dict[Purpose, float] = {
 """Of the groups. The generator never sees `discriminator`, nothing that trains or chooses sees `test`; judges learn on `evaluator`."""
 
 SPLIT = "split"
-"""Key of a reason's provenance that asks for a purpose of its whole group: the sample shop says "test" of what it holds back."""
+"""Key of a reason's provenance that asks for a purpose of its whole group ("test", "validation"); "train" asks for nothing."""
 HELD_OUT = 1 / 3
 FEWEST_COMBINATIONS = 6
 """With fewer than this, a third held out would take a code's only use from training."""
@@ -77,7 +77,7 @@ def _hints(examples: Sequence[Example]) -> dict[str, Purpose]:
         purpose = next((purpose for purpose in FRACTIONS if purpose == asked), None)
         if asked is not None and purpose is None:
             raise BadRow(f"reason {example.example_id}: provenance.split: got {asked!r}; expected one of {', '.join(FRACTIONS)}, or none")
-        if purpose is not None and hints.get(example.group) != "test":
+        if purpose not in (None, "train") and hints.get(example.group) != "test":
             hints[example.group] = purpose
     return hints
 

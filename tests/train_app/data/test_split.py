@@ -82,6 +82,13 @@ def test_combinations_that_only_hinted_rows_have_are_the_held_out_ones() -> None
     assert splits.left_out.total() == 0
 
 
+def test_rows_that_the_shop_calls_train_serve_every_purpose_but_the_test() -> None:
+    rows = [example(n, f"p{n}", {}, split="test" if n % 6 == 0 else "train") for n in range(600)]
+    splits = split(rows)
+    assert {row.provenance["split"] for row in splits.test} == {"test"}
+    assert all(len(own) > 10 for own in parts(splits).values())
+
+
 def test_any_purpose_can_be_hinted_and_belongs_to_the_hinted_rows_alone() -> None:
     rows = [example(n, f"p{n}", {}, **({"split": "validation"} if n % 7 == 0 else {})) for n in range(300)]
     splits = split(rows)
