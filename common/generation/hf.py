@@ -62,7 +62,7 @@ class HfEngine:
     ) -> None:
         """Raises UnsupportedModel for a model whose logits this engine would not reproduce.
 
-        `compile` costs 5 to 13 s a shape (2, 4, then multiples of 8 rows). Of the prefixes the `num_prefixes` used last are kept.
+        `compile` costs 5 to 13 s a shape (1, 2, 4, then multiples of 8 rows). Of the prefixes the `num_prefixes` used last are kept.
         """
         assert min(slots, max_len - 1, len(eos_ids)) >= 1, f"slots={slots}, max_len={max_len}, eos_ids={eos_ids}"
         self._config = config = model.config.get_text_config()
@@ -73,9 +73,11 @@ class HfEngine:
         register_slot_attention()
         self.model, self.max_len, self.num_slots = model, max_len, slots
         self._num_prefixes, self._compiled, self._device = num_prefixes, compile, model.device
-        # One row alone rounds otherwise than two (bf16: 3 tokens in 1000), so no step decodes fewer than two.
+        self._half = model.dtype != torch.float32
+        # One row alone rounds otherwise than two. In half precision that is 3 tokens in 1000, so no step decodes fewer than two; in fp32 it
+        # is 1 in a million, and a second row would cost 20 % of a lone sequence's time.
+        self._fewest_rows = 2 if self._half else 1
         num_rows = max(slots, 2)
-        self._reads_whole_rows = compile or model.dtype != torch.float32
         self._cache = SlotCache(num_layers=config.num_hidden_layers, slots=num_rows, max_len=max_len)
         self._state = SlotState(
             num_rows=num_rows,
@@ -199,7 +201,7 @@ class HfEngine:
         if self._plan is None:
             self._close_ranks()
         num_rows = max(row for running in self._running.values() for row in running.rows) + 1
-        num_rows = max(num_rows, 2)
+        num_rows = max(num_rows, self._fewest_rows)
         if self._compiled:
             num_rows = min(1 << (num_rows - 1).bit_length() if num_rows <= 8 else -(-num_rows // 8) * 8, self._all_rows.shape[0])
         if self._plan is None:
@@ -231,7 +233,7 @@ class HfEngine:
 
     def _readable(self, furthest: int) -> int:
         """How much of the rows a forward reads. In half precision all: attention rounds by the length of what it reads, masked or not."""
-        return self.max_len if self._reads_whole_rows else min(-(-furthest // 32) * 32, self.max_len)
+        return self.max_len if self._half or self._compiled else min(-(-furthest // 32) * 32, self.max_len)
 
     def _plan_of_running(self, num_rows: int) -> RowPlan:
         """An idle row is given a running one's parameters, so that it asks for no work of another kind."""

@@ -64,6 +64,7 @@ class RowPlan:
     top_p_B1: Tensor
     filtered_B: Tensor | None
     all_filtered: bool
+    all_top_k: bool
     num_looked_at: int
     """how many of the most probable tokens decide the filters"""
     penalty_B1: Tensor | None
@@ -99,6 +100,7 @@ def plan_rows(decodings: Many[DecodingParams], *, nulls: Mapping[int, int], voca
         top_p_B1=column(top_p, torch.float32)[:, None],
         filtered_B=column(filtered, torch.bool) if any(filtered) else None,
         all_filtered=all(filtered),
+        all_top_k=all(k < vocab_size for k in top_k),
         num_looked_at=num_looked_at,
         penalty_B1=column([d.repetition_penalty for d in decodings], torch.float32)[:, None]
         if any(d.repetition_penalty != 1 for d in decodings)
@@ -158,13 +160,13 @@ def _thresholds(scaled_BV: Tensor, plan: RowPlan) -> tuple[Tensor, Tensor, Tenso
         top_BK, ids_BK = scaled_BV.topk(num, -1)
         in_k_BK = torch.arange(num, device=top_BK.device) < plan.top_k_B1
         among_k_B1 = top_BK.masked_fill(~in_k_BK, -torch.inf).logsumexp(-1, keepdim=True)
-        whole_B1 = torch.where(no_k_B1, scaled_BV.logsumexp(-1, keepdim=True), among_k_B1)
+        whole_B1 = among_k_B1 if plan.all_top_k else torch.where(no_k_B1, scaled_BV.logsumexp(-1, keepdim=True), among_k_B1)
         probability_BK = (top_BK - whole_B1).exp().double()
         before_BK = probability_BK.cumsum(-1) - probability_BK
         kept_BK = in_k_BK & (before_BK < plan.top_p_B1)
         # A row without top-k is decided once its nucleus ends inside what was looked at.
         undecided_B = kept_BK[:, -1] & no_k_B1[:, 0] & (plan.top_p_B1[:, 0] < 1)
-        if num == vocab_size or not bool(undecided_B.any()):
+        if num == vocab_size or plan.all_top_k or not bool(undecided_B.any()):
             break
         num = vocab_size
     last_B1 = kept_BK.sum(-1, keepdim=True).clamp_(min=1) - 1
