@@ -1,0 +1,83 @@
+"""`liyou serve` up to the point where Ray begins: arguments, port, report."""
+
+import socket
+from pathlib import Path
+
+import pytest
+
+from cluster.commands.serve import Phases, app, first_answer, merged, refuse_taken_port, report, stopped_by_signals
+from common.errors import BundleNotFound, ConfigError, Unavailable
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:ray.*")  # Ray Serve 2.60 warns while it is imported
+
+
+def test_the_command_line_stands_over_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "serve.yaml"
+    file.write_text("bundle: from-file\nproducer: shop\n", encoding="utf-8")
+    assert merged(str(file), {"bundle": "given", "snapshot": None}) == {"bundle": "given", "producer": "shop"}
+    assert merged(None, {"bundle": None}) == {}
+
+
+def test_a_file_that_is_no_mapping_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "serve.yaml"
+    file.write_text("- 1\n", encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"serve\.yaml"):
+        merged(str(file), {})
+
+
+def test_a_taken_port_is_refused_before_ray_starts() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(Unavailable, match=str(port)):
+            refuse_taken_port("127.0.0.1", port)
+    refuse_taken_port("127.0.0.1", port)
+
+
+def test_a_folder_that_is_no_bundle_is_refused_before_ray_starts(tmp_path: Path) -> None:
+    with pytest.raises(BundleNotFound, match="manifest"):
+        app(["--bundle", str(tmp_path), "--port", "18999"], prog_name="liyou serve", standalone_mode=False)
+
+
+def test_an_unknown_field_in_the_file_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "serve.yaml"
+    file.write_text("generatr: {}\n", encoding="utf-8")
+    with pytest.raises(ConfigError, match="generatr"):
+        app(["--config", str(file), "--port", "18999"], prog_name="liyou serve", standalone_mode=False)
+
+
+def test_the_report_says_where_the_time_went_and_warns_off_loopback() -> None:
+    phases = Phases()
+    phases.seconds = {"imports": 1.5, "ray": 4.0}
+    words = report("http://127.0.0.1:8000", {"bundle_id": "lb-1"}, phases, host="127.0.0.1", as_json=False)
+    assert "lb-1" in words
+    assert "after 5.5 s" in words
+    assert "no key" not in words
+    assert "no key" in report("http://127.0.0.1:8000", {"bundle_id": "lb-1"}, phases, host="0.0.0.0", as_json=False)
+
+
+def test_a_server_that_never_answers_is_told_as_unavailable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cluster.commands.serve.time.sleep", lambda seconds: None)
+    with pytest.raises(Unavailable, match="did not answer"):
+        first_answer("http://127.0.0.1:1/v1/models")
+
+
+def test_a_signal_unwinds_what_was_started_and_counts_as_success() -> None:
+    import os
+    import signal
+    import time
+
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    undone = []
+    try:
+        with stopped_by_signals():
+            try:
+                os.kill(os.getpid(), signal.SIGTERM)
+                time.sleep(5)
+            finally:
+                undone.append(True)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    assert undone == [True]

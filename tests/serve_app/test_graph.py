@@ -1,0 +1,111 @@
+"""The served graph as it runs: a local Ray, the composed application, real HTTP."""
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import orjson
+import pytest
+import ray
+from ray import serve
+
+from cluster.session import connect
+from common.features.snapshot_build import build_snapshot
+from serve_app.app import build
+
+pytestmark = pytest.mark.ray
+
+PORT = 18765
+EARBUDS = {"product_id": "p1", "title": "静音蓝牙耳机", "category": "蓝牙耳机", "price": 299}
+CONCISE = {"style": "concise"}
+
+
+@pytest.fixture(scope="module")
+def client(tiny_bundle: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx2.Client]:
+    raw: Path = tmp_path_factory.mktemp("raw")
+    (raw / "products.jsonl").write_bytes(orjson.dumps({"product_id": "p2", "title": "轻云跑鞋", "category": "跑鞋"}))
+    build_snapshot(raw, raw.parent / "snapshot")
+    arguments = {
+        "bundle": str(tiny_bundle.path),
+        "snapshot": str(raw.parent / "snapshot"),
+        "producer": "test shop",
+        "answer": {"expected_s": 0.05},
+    }
+    with connect(num_cpus=2):
+        serve.start(proxy_location="HeadOnly", http_options={"host": "127.0.0.1", "port": PORT})
+        serve.run(build(arguments), name="liyou", route_prefix="/")
+        with httpx2.Client(base_url=f"http://127.0.0.1:{PORT}", timeout=60) as client:
+            yield client
+        serve.shutdown()
+
+
+def ask(client: httpx2.Client, *items: dict[str, Any], headers: dict[str, str] | None = None, **fields: Any) -> httpx2.Response:
+    return client.post("/v1/reasons", json={"items": items} | fields, headers=headers)
+
+
+def test_a_page_by_id_and_inline_is_written_by_the_model(client: httpx2.Client, tiny_bundle: Any) -> None:
+    answer = ask(
+        client, {"product": EARBUDS}, {"product_id": "p2"}, {"product_id": "gone"}, controls=CONCISE, headers={"X-Request-ID": "r-1"}
+    )
+    assert answer.status_code == 200
+    body = answer.json()
+    assert [item["product_id"] for item in body["items"]] == ["p1", "p2", "gone"]
+    assert [item["source"] for item in body["items"]] == ["model", "model", None]
+    assert body["items"][0]["text"] == tiny_bundle.sentence
+    assert body["items"][0]["verdict"]["score"] is not None
+    assert body["items"][2]["error"]["code"] == "product_not_found"
+    assert (body["bundle_id"], body["request_id"]) == (tiny_bundle.bundle_id, "r-1")
+
+
+def test_every_answer_carries_exactly_one_request_id_and_the_bodys_is_the_same(client: httpx2.Client) -> None:
+    for headers in ({"X-Request-ID": "r-2"}, {}):
+        for answer in (ask(client, {"product": EARBUDS}, headers=headers), client.get("/nowhere", headers=headers)):
+            assert answer.headers.get_list("x-request-id") == [answer.json()["request_id"]]
+            assert headers.get("X-Request-ID", answer.json()["request_id"]) == answer.json()["request_id"]
+
+
+def test_models_and_health_answer_over_http(client: httpx2.Client, tiny_bundle: Any) -> None:
+    assert client.get("/v1/models").json()["models"][0]["bundle_id"] == tiny_bundle.bundle_id
+    assert (client.get("/livez").status_code, client.get("/readyz").status_code) == (200, 200)
+
+
+@pytest.mark.parametrize(
+    ("content", "media", "status", "code"),
+    [
+        (b'{"items": "' + b"x" * 20_000_000 + b'"}', "application/json", 413, "too_large"),
+        (b'{"items": [', "application/json", 400, "bad_request"),
+        (b'{"items": [{"product_id": "p2"}]}', "text/plain", 415, "unsupported_media_type"),
+        (orjson.dumps({"items": [{"product_id": "p2"}] * 51}), "application/json", 422, "bad_input"),
+        (b'{"items": [{"product_id": "p2", "controls": {"style": "loud"}}]}', "application/json", 422, "bad_control"),
+    ],
+    ids=["20 MB", "broken JSON", "text/plain", "51 items", "bad code"],
+)
+def test_refusals_reach_the_caller_as_problems(client: httpx2.Client, content: bytes, media: str, status: int, code: str) -> None:
+    answer = client.post("/v1/reasons", content=content, headers={"Content-Type": media})
+    assert (answer.status_code, answer.json()["code"]) == (status, code)
+    assert answer.headers["content-type"] == "application/problem+json"
+
+
+def test_a_text_does_not_depend_on_who_else_is_asking(client: httpx2.Client) -> None:
+    products = [{"product": EARBUDS | {"product_id": f"q{i}"}} for i in range(20)]
+    page = [item["text"] for item in ask(client, *products).json()["items"]]
+    with ThreadPoolExecutor(20) as pool:
+        alone = list(pool.map(lambda product: ask(client, product).json()["items"][0]["text"], products))
+    assert alone == page
+
+
+def test_a_killed_generator_costs_no_page_and_the_model_comes_back(client: httpx2.Client) -> None:
+    victims = [actor for actor in ray.util.state.list_actors(filters=[("state", "=", "ALIVE")]) if "generator" in (actor["name"] or "")]
+    os.kill(victims[0]["pid"], signal.SIGKILL)
+    answer = ask(client, {"product": EARBUDS}, headers={"X-Deadline-Ms": "1500"})
+    assert answer.status_code == 200
+    assert answer.json()["items"][0]["text"]
+    end_s = time.monotonic() + 60
+    while ask(client, {"product": EARBUDS}).json()["items"][0]["source"] != "model":
+        assert time.monotonic() < end_s, "the generator did not come back"
+        time.sleep(0.5)
