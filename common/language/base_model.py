@@ -13,7 +13,7 @@ from typing import cast
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from common.artifacts.digest import sha256_file, tree_digest
 from common.config import Frozen
@@ -199,13 +199,24 @@ def _download(repo_id: str, cache_dir: Path | None) -> Path:
 def _read(folder: Path, *, dtype: str, gguf_file: str | None = None) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     extra = {"gguf_file": gguf_file} if gguf_file else {"use_safetensors": True}
     try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, **({"gguf_file": gguf_file} if gguf_file else {}))
+        tokenizer = _read_tokenizer(folder, gguf_file)
         model = AutoModelForCausalLM.from_pretrained(folder, dtype=DTYPES[dtype], trust_remote_code=False, **extra)
     except (ValueError, KeyError, OSError) as error:
         raise UnsupportedModel(f"{folder / (gguf_file or '')}: cannot be read as a causal language model: {error!s:.300}") from error
     if gguf_file:
         _forget_quantisation(model)
     return model, tokenizer
+
+
+def _read_tokenizer(folder: Path, gguf_file: str | None) -> PreTrainedTokenizerBase:
+    """tokenizer.json says how to cut, so it is taken at its word: transformers 5 reads that of a folder with `model_type: qwen2` as
+    Qwen's own, whatever stands in it, and every Chinese character of the starter would be lost.
+    """
+    if gguf_file:
+        return cast(PreTrainedTokenizerBase, AutoTokenizer.from_pretrained(folder, gguf_file=gguf_file, trust_remote_code=False))
+    if (folder / "tokenizer.json").is_file():
+        return cast(PreTrainedTokenizerBase, PreTrainedTokenizerFast.from_pretrained(folder))
+    return cast(PreTrainedTokenizerBase, AutoTokenizer.from_pretrained(folder, trust_remote_code=False))
 
 
 def _forget_quantisation(model: PreTrainedModel) -> None:

@@ -28,6 +28,18 @@ def test_a_folder_loads_as_it_was_saved(folder: Path, qwen2: LanguageModel) -> N
     assert load_base(str(folder), dtype="bfloat16").model.dtype is torch.bfloat16
 
 
+def test_the_starter_base_comes_with_the_package_and_is_cut_by_its_own_tokenizer() -> None:
+    """Its model type is qwen2, and transformers would cut it as Qwen does, losing all Chinese, if it were asked to choose."""
+    starter = load_base("starter")
+    assert starter.tokenizer.tokenize("【商品】鑫｜品牌:声海｜续航:30小时") == [
+        *("【商品】", "<0xE9>", "<0x91>", "<0xAB>", "｜品牌:", "声", "海", "｜续航:", "3", "0", "小时"),
+    ]
+    assert (starter.bos_id, starter.max_len, starter.frame) == (None, 1024, Frame())
+    num_parameters = sum(parameter.numel() for parameter in starter.model.parameters())
+    assert 2_000_000 < num_parameters < 6_000_000
+    assert len(starter.tokenizer) == starter.model.config.vocab_size <= 6000
+
+
 def test_the_digest_names_configuration_weights_and_tokenizer_and_nothing_else(folder: Path, tmp_path: Path) -> None:
     copy = tmp_path / "copy"
     copy.mkdir()
