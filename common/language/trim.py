@@ -32,6 +32,7 @@ class TrimReport(Frozen):
     vocab_before: int
     vocab_after: int
     num_required: int = Field(description="kept whatever the corpus says: specials, bytes, ASCII, GB2312 level 1, CJK punctuation")
+    num_filled: int = Field(description="kept because there was room: made of the corpus's characters, and in no text of it")
     params_before: int
     params_after: int
     num_texts: int
@@ -121,7 +122,8 @@ def trim(language: LanguageModel, corpus: Sequence[str], *, keep: int, out: Path
     if len(required) > keep:
         raise BadInput(f"keep: got {keep}; specials, bytes, ASCII and common Chinese characters alone are {len(required)} tokens")
     chosen = _chosen(vocabulary, counts, required, keep=keep)
-    kept = {old: new for new, old in enumerate(sorted(chosen))}
+    filled = _filled(vocabulary, chosen, keep=keep)
+    kept = {old: new for new, old in enumerate(sorted(filled))}
     params_before, vocab_before = _num_params(language.model), len(vocabulary.ids)
     trimmed_backend = Tokenizer.from_str(json.dumps(vocabulary.trimmed(kept), ensure_ascii=False))
     report = TrimReport(
@@ -129,6 +131,7 @@ def trim(language: LanguageModel, corpus: Sequence[str], *, keep: int, out: Path
         vocab_before=vocab_before,
         vocab_after=len(kept),
         num_required=len(required),
+        num_filled=len(filled) - len(chosen),
         params_before=params_before,
         params_after=params_before,
         num_dropped_kinds=sum(number not in kept for number in counts),
@@ -173,6 +176,20 @@ def _chosen(vocabulary: Vocabulary, counts: Mapping[int, int], required: set[int
             if len(chosen) + len(wanted) <= keep:
                 chosen |= wanted
     return chosen
+
+
+def _filled(vocabulary: Vocabulary, chosen: set[int], *, keep: int) -> set[int]:
+    """Room that the corpus leaves goes to tokens made of its characters alone, in the base's own order: unseen texts of the same kind."""
+    characters = {character for number in chosen for character in vocabulary.tokens[number]}
+    filled = set(chosen)
+    for token, number in sorted(vocabulary.model["vocab"].items(), key=lambda item: item[1]):
+        if len(filled) >= keep:
+            break
+        if number not in filled and token not in vocabulary.atomic and characters.issuperset(token):
+            wanted = _closed(vocabulary, [number]) - filled
+            if len(filled) + len(wanted) <= keep:
+                filled |= wanted
+    return filled
 
 
 def _compared(

@@ -219,6 +219,14 @@ def test_common_characters_are_gb2312_level_1() -> None:
     assert characters[-1] == "座"
 
 
+def test_room_that_the_corpus_leaves_goes_to_tokens_of_its_characters(base: Trimmed, tmp_path: Path) -> None:
+    few = ["蓝牙耳机续航"]
+    report = trim(load_base(base.full.source), few, keep=base.required + ROOM, out=tmp_path / "few")
+    assert report.vocab_after == base.required + ROOM
+    assert report.num_filled > 0
+    assert report.texts_same_ids == 1
+
+
 def test_an_existing_folder_is_not_written_over(base: Trimmed, tmp_path: Path) -> None:
     with pytest.raises(AlreadyExists, match="never written over"):
         trim(base.full, CORPUS, keep=10_000, out=tmp_path)

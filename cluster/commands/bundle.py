@@ -1,0 +1,285 @@
+"""`liyou bundle`: what is in a registry, whether a bundle is sound, and which one an alias points at. Parses, calls, prints."""
+
+import getpass
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import orjson
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from common.artifacts.registry import Move, Registry
+from common.artifacts.storage import open_storage
+from common.bundle.admission import admit, parse_manifest, read_manifest
+from common.bundle.manifest import MANIFEST, BundleManifest, Metric
+from common.bundle.promotion import PromotionRules, reasons_against
+from common.config import load_config
+from common.errors import ArtifactNotFound, CanaryFailed, ConfigError, PromotionRefused
+
+app = typer.Typer(
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    no_args_is_help=True,
+    help="Bundles in a registry, named by folder, version, alias or the beginning of an id.",
+)
+
+DEFAULT_ALIAS = "prod"
+RegistryUri = Annotated[str, typer.Option("--registry", envvar="LIYOU_REGISTRY", help="a folder, file:///PATH or s3://BUCKET/PREFIX")]
+Name = Annotated[str, typer.Argument(help="a bundle's folder, or a version, an alias or the beginning of an id in the registry")]
+Alias = Annotated[str, typer.Option(help="the name that serving follows")]
+Json = Annotated[bool, typer.Option("--json", help="one JSON object on stdout")]
+Reason = Annotated[str, typer.Option(help="why; kept in the alias's history")]
+By = Annotated[str | None, typer.Option(help="who; default: the user of this machine")]
+Base = Annotated[str | None, typer.Option(help="where the base lies on this machine, when not where the bundle says")]
+Expected = Annotated[str | None, typer.Option(help='refuse unless the alias points at this version now; "" for none yet')]
+Keys = Annotated[list[Path] | None, typer.Option("--trusted-key", help="public key (PEM) of a signer; may be repeated")]
+Signed = Annotated[bool, typer.Option("--require-signature", help="refuse a bundle that no trusted key signed")]
+
+
+@app.command("list")
+def list_bundles(registry: RegistryUri = "registry", as_json: Json = False) -> None:
+    """All bundles of a registry, oldest first, with the aliases that point at them."""
+    store = Registry(open_storage(registry))
+    aliases = store.aliases()
+    found = sorted((_manifest(store, version) for version in store.versions()), key=lambda m: (str(m.origin.created_at or ""), m.bundle_id))
+    rows = [_summary(manifest, aliases) for manifest in found]
+    if as_json:
+        _print_json({"registry": store.storage.uri, "aliases": aliases, "bundles": rows})
+        return
+    table = Table(title=f"{len(rows)} bundles in {store.storage.uri}", title_justify="left")
+    table.add_column("bundle", no_wrap=True, min_width=35)
+    for heading in ("aliases", "created", "base", "metrics"):
+        table.add_column(heading)
+    for row, manifest in zip(rows, found, strict=True):
+        metrics = "  ".join(f"{name} {metric.value:.3g}" for name, metric in list(manifest.metrics.items())[:4])
+        table.add_row(
+            str(row["bundle_id"]), " ".join(_of(aliases, manifest)), str(row["created_at"] or ""), manifest.base.digest[:12], metrics
+        )
+    Console().print(table)
+
+
+@app.command()
+def show(name: Name, registry: RegistryUri = "registry", as_json: Json = False) -> None:
+    """What a bundle says about itself. Its id is checked, its files are not: `verify` does that."""
+    manifest, aliases = _find(name, registry)
+    if as_json:
+        _print_json({"aliases": _of(aliases, manifest), "manifest": manifest.model_dump(mode="json")})
+        return
+    answering, decoding, adapter, data = manifest.answering, manifest.answering.decoding, manifest.adapter, manifest.origin.data
+    lines = [
+        ("bundle", manifest.bundle_id),
+        ("aliases", ", ".join(_of(aliases, manifest)) or "none"),
+        ("created", str(manifest.origin.created_at or "not said")),
+        ("base", f"{manifest.base.source}  {manifest.base.digest[:16]}  {manifest.base.licence}"),
+        (
+            "adapter",
+            f"{adapter.kind} rank {adapter.rank} alpha {adapter.alpha:g} on {', '.join(adapter.targets)}",
+        ),
+        ("controls", "; ".join(f"{control}: {', '.join(values)}" for control, values in manifest.pack.vocabulary.items())),
+        ("prompt", f"v{manifest.prompt_version}"),
+        (
+            "answers",
+            f"best of {answering.k}, {answering.max_attempts} attempts, score >= {answering.threshold:.3f}, T {decoding.temperature:g}",
+        ),
+        (
+            "data",
+            f"{data.digest[:16]}  {data.num_examples:,} examples  {', '.join(data.licences)}",
+        ),
+        ("code", manifest.origin.code_version),
+        *((f"  {metric}", _spell(value)) for metric, value in manifest.metrics.items()),
+    ]
+    for label, text in lines:
+        print(f"{label:<22}{text}")
+
+
+@app.command()
+def verify(
+    name: Name,
+    registry: RegistryUri = "registry",
+    base: Base = None,
+    dtype: Annotated[str, typer.Option(help="float32 or bfloat16")] = "float32",
+    trusted_key: Keys = None,
+    require_signature: Signed = False,
+    as_json: Json = False,
+) -> None:
+    """Load a bundle as serving would: id, signature, files, weights, base, canaries. Exit code 1: refused; 2: not there."""
+    folder, pems = _folder(name, registry), _pems(trusted_key)
+    if require_signature and not pems:
+        raise ConfigError("--require-signature: got no --trusted-key; expected the public key (PEM) of whoever may sign")
+    from common.bundle.load import load_bundle
+
+    bundle = load_bundle(folder, dtype=dtype, base=base, trusted_pems=pems, require_signature=require_signature)
+    canaries = bundle.canaries
+    assert canaries is not None
+    if as_json:
+        measured = {"from_trained": canaries.from_trained, "from_base": canaries.from_base, "conclusive": canaries.conclusive}
+        _print_json({"bundle_id": bundle.manifest.bundle_id, "verified": True, "signed_by": bundle.signed_by, "canaries": measured})
+        return
+    print(f"{bundle.manifest.bundle_id} is sound: {len(bundle.manifest.files)} files, {len(bundle.manifest.canaries)} canaries")
+    print(f"  signature: {bundle.signed_by or 'none was checked; nobody vouches for this bundle'}")
+    verdict = "tell it from its base" if canaries.conclusive else f"cannot tell it from its base in {dtype}"
+    print(f"  canaries: {canaries.from_trained:.5f} nats a token from training, {canaries.from_base:.5f} from the base; they {verdict}")
+
+
+@app.command()
+def promote(
+    name: Name,
+    reason: Reason,
+    registry: RegistryUri = "registry",
+    alias: Alias = DEFAULT_ALIAS,
+    by: By = None,
+    expected: Expected = None,
+    rules: Annotated[Path | None, typer.Option(help="YAML: required_metrics, rails, require_signature, least_rows")] = None,
+    base: Base = None,
+    trusted_key: Keys = None,
+    canaries: Annotated[bool, typer.Option("--canaries/--no-canaries", help="load the bundle and ask its canaries first")] = True,
+    force: Annotated[bool, typer.Option("--force", help="promote in spite of what speaks against it; that is kept in the history")] = False,
+    as_json: Json = False,
+) -> None:
+    """Point an alias at a bundle, unless something speaks against it. A folder is published first."""
+    store = Registry(open_storage(registry))
+    folder, pems = _folder(name, registry), _pems(trusted_key)
+    chosen = load_config(rules, PromotionRules) if rules else PromotionRules()
+    admitted = admit(folder, trusted_pems=pems)
+    failure = _canary_failure(folder, base) if canaries else None
+    current = store.aliases().get(alias)
+    live = _manifest(store, current) if current else None
+    against = reasons_against(admitted.manifest, live, rules=chosen, canary_failure=failure, signed_by=admitted.signed_by)
+    if against and not force:
+        listed = "".join(f"\n  - {one}" for one in against)
+        raise PromotionRefused(f"{admitted.manifest.bundle_id} stays out of {alias}:{listed}\n--force promotes it all the same")
+    version = store.publish(folder, version=admitted.manifest.bundle_id)
+    told = f"{reason} (forced, in spite of: {'; '.join(against)})"[:2000] if against else reason
+    move = store.promote(alias, version, reason=told, by=by or getpass.getuser(), at=datetime.now(UTC), expected=expected)
+    _print_move(move, as_json=as_json)
+
+
+@app.command()
+def rollback(
+    reason: Reason,
+    registry: RegistryUri = "registry",
+    alias: Alias = DEFAULT_ALIAS,
+    by: By = None,
+    expected: Expected = None,
+    as_json: Json = False,
+) -> None:
+    """Point an alias at what it pointed at before; again, one further back."""
+    store = Registry(open_storage(registry))
+    _print_move(store.rollback(alias, reason=reason, by=by or getpass.getuser(), at=datetime.now(UTC), expected=expected), as_json=as_json)
+
+
+@app.command()
+def diff(one: Name, other: Name, registry: RegistryUri = "registry", as_json: Json = False) -> None:
+    """What differs between two bundles: every field of their manifests, and the metrics side by side."""
+    left, right = _find(one, registry)[0], _find(other, registry)[0]
+    fields = _differences(left, right)
+    metrics = {
+        name: {"one": left.metrics.get(name), "other": right.metrics.get(name)} for name in dict.fromkeys([*left.metrics, *right.metrics])
+    }
+    if as_json:
+        plain = {name: {side: m.model_dump() if m else None for side, m in sides.items()} for name, sides in metrics.items()}
+        _print_json({"one": left.bundle_id, "other": right.bundle_id, "fields": fields, "metrics": plain})
+        return
+    console = Console()
+    table = Table("field", left.bundle_id, right.bundle_id)
+    for path, (mine, theirs) in fields.items():
+        table.add_row(path, _short(mine), _short(theirs))
+    for name, sides in metrics.items():
+        table.add_row(name, *(_spell(metric) if metric else "not measured" for metric in sides.values()))
+    console.print(table if fields or metrics else f"{left.bundle_id}: nothing differs")
+
+
+def _find(name: str, registry: str) -> tuple[BundleManifest, dict[str, str]]:
+    """The manifest, and the registry's aliases where the bundle is in it."""
+    if _is_folder(name):
+        return read_manifest(Path(name))[0], {}
+    store = Registry(open_storage(registry))
+    return _manifest(store, name), store.aliases()
+
+
+def _folder(name: str, registry: str) -> Path:
+    return Path(name) if _is_folder(name) else Registry(open_storage(registry)).fetch(name)
+
+
+def _is_folder(name: str) -> bool:
+    """Ids and aliases hold no slash or dot, so a word that is not a folder here is one of those. Raises ArtifactNotFound for a path."""
+    if (Path(name) / MANIFEST).is_file():
+        return True
+    if "/" in name or name.startswith("."):
+        raise ArtifactNotFound(f"{name}: no {MANIFEST} there, so it is no bundle")
+    return False
+
+
+def _manifest(store: Registry, name: str) -> BundleManifest:
+    return parse_manifest(store.read(name, MANIFEST), source=f"{store.storage.uri} {name}")[0]
+
+
+def _canary_failure(folder: Path, base: str | None) -> str | None:
+    from common.bundle.load import load_bundle
+
+    try:
+        report = load_bundle(folder, base=base).canaries
+    except CanaryFailed as error:
+        return str(error)
+    return None if report is None or report.conclusive else "they cannot tell it from its base: the adapter changes next to nothing"
+
+
+def _pems(paths: Sequence[Path] | None) -> list[str]:
+    for path in paths or ():
+        if not path.is_file():
+            raise ConfigError(f"--trusted-key {path}: no such file; expected a public key as PEM")
+    return [path.read_text(encoding="utf-8") for path in paths or ()]
+
+
+def _summary(manifest: BundleManifest, aliases: Mapping[str, str]) -> dict[str, object]:
+    created = manifest.origin.created_at
+    return {
+        "bundle_id": manifest.bundle_id,
+        "aliases": _of(aliases, manifest),
+        "created_at": created.isoformat() if created else None,
+        "base_digest": manifest.base.digest,
+        "base_licence": manifest.base.licence,
+        "metrics": {name: metric.model_dump() for name, metric in manifest.metrics.items()},
+    }
+
+
+def _of(aliases: Mapping[str, str], manifest: BundleManifest) -> list[str]:
+    return sorted(alias for alias, version in aliases.items() if version == manifest.bundle_id)
+
+
+def _differences(left: BundleManifest, right: BundleManifest) -> dict[str, tuple[object, object]]:
+    """Dotted field -> both values, where they differ; metrics, canaries and the id are left to others."""
+    skipped = {"metrics", "canaries", "bundle_id"}
+    mine, theirs = (dict(_flat(manifest.model_dump(mode="json", exclude=skipped))) for manifest in (left, right))
+    return {path: (mine.get(path), theirs.get(path)) for path in sorted(mine.keys() | theirs.keys()) if mine.get(path) != theirs.get(path)}
+
+
+def _flat(value: object, path: str = "") -> list[tuple[str, object]]:
+    if isinstance(value, dict) and value:
+        return [pair for name, item in value.items() for pair in _flat(item, f"{path}.{name}" if path else str(name))]
+    return [(path, value)]
+
+
+def _short(value: object) -> str:
+    text = "" if value is None else str(value)
+    return text if len(text) <= 40 else f"{text[:39]}…"
+
+
+def _spell(metric: Metric) -> str:
+    interval = "" if metric.low is None else f" [{metric.low:.4g}, {metric.high:.4g}]"
+    return f"{metric.value:.4g}{interval} on {metric.num} rows"
+
+
+def _print_move(move: Move, *, as_json: bool) -> None:
+    if as_json:
+        _print_json(move.model_dump(mode="json"))
+    else:
+        print(f"{move.alias} -> {move.version} (was {move.previous or 'nothing'}), move {move.number} by {move.by}: {move.reason}")
+
+
+def _print_json(value: object) -> None:
+    print(orjson.dumps(value, option=orjson.OPT_INDENT_2).decode())
