@@ -1,0 +1,66 @@
+"""`liyou evaluate BUNDLE`: what a bundle is worth on the products of a snapshot that training never saw."""
+
+from pathlib import Path
+from typing import Annotated
+
+import orjson
+import typer
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+from common.errors import BadInput
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+
+
+@app.command()
+def evaluate(
+    bundle: Annotated[str, typer.Argument(help="folder of a bundle, or a version or alias of --registry")],
+    snapshot: Annotated[Path, typer.Option(help="folder that `liyou data build` made; its test rows are read")],
+    registry: Annotated[str | None, typer.Option(help="URI of a registry: a folder, file:///PATH or s3://BUCKET/PREFIX")] = None,
+    base: Annotated[str | None, typer.Option(help="where the base lies on this machine, when not where the bundle says")] = None,
+    rows: Annotated[int, typer.Option(min=1, help="test rows, at most")] = 500,
+    k: Annotated[int | None, typer.Option(min=1, max=64, help="candidates a request; default: as the bundle is served")] = None,
+    dtype: Annotated[str, typer.Option(help="float32 or bfloat16")] = "float32",
+    truth: Annotated[str | None, typer.Option(help="sample_shop: the writer's judge is asked about every text; it decides nothing")] = None,
+    report: Annotated[Path | None, typer.Option(help="write an HTML report to this file")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="the whole evaluation as one JSON object on stdout")] = False,
+) -> None:
+    """Measure a bundle as it would be served: the same candidates, verdicts and acceptance, with all the time it wants."""
+    from common.artifacts.registry import Registry
+    from common.artifacts.storage import open_storage
+    from common.bundle.load import load_bundle
+    from common.features.snapshot import Snapshot
+    from train_app.data.examples import examples
+    from train_app.data.split import split
+    from train_app.evaluation.evaluate import evaluate as measure
+    from train_app.evaluation.report.render import render
+    from train_app.evaluation.subject import subject_of
+    from train_app.evaluation.truth import truth_of
+
+    if truth not in (None, "sample_shop"):
+        raise BadInput(f"--truth: got {truth!r}; the only ground truth there is, is sample_shop")
+    folder = Registry(open_storage(registry)).fetch(bundle) if registry else Path(bundle)
+    loaded = load_bundle(folder, dtype=dtype, base=base)
+    test = split(examples(Snapshot.open(snapshot), vocabulary=loaded.pack.vocabulary)).test[:rows]
+    if not test:
+        raise BadInput(f"{snapshot}: no annotated reason falls into the test split; import more products with reasons")
+    with Progress(console=Console(stderr=True), disable=as_json) as bars:
+        task = bars.add_task("requests", total=len(test))
+        found = measure(
+            subject_of(loaded, [example.context for example in test], k=k),
+            test,
+            truth=truth_of("sample_shop" if truth else None),
+            on_done=lambda done, total: bars.update(task, completed=done, total=total),
+        )
+    bundle_id = loaded.manifest.bundle_id
+    if report:
+        report.write_text(render([], title=f"Evaluation of {bundle_id}", facts={"bundle": bundle_id}, evaluation=found), encoding="utf-8")
+    if as_json:
+        print(orjson.dumps({"bundle_id": bundle_id, **found.model_dump(mode="json")}).decode())
+        return
+    table = Table("measure", "value [95 % interval]", "n", title=f"{bundle_id} on {found.num_requests} requests, {found.k} candidates")
+    for name, value in found.measures.items():
+        table.add_row(name, str(value), str(value.n))
+    Console().print(table)
