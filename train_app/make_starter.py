@@ -7,7 +7,6 @@ from itertools import count, islice
 from pathlib import Path
 from typing import Annotated
 
-import torch
 import typer
 from rich.console import Console
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
@@ -20,8 +19,6 @@ from train_app.pretraining.loop import Encoded, PretrainingConfig, Report, measu
 from train_app.pretraining.tokenizer import train_tokenizer
 from train_app.sample_shop.catalogue import pretraining_texts
 
-TOKENIZER_LISTINGS = 4000
-HELD_OUT_LISTINGS = 150
 SHOP_LISTINGS = 2000
 """Listings of one simulated shop; training goes through as many shops as it has time for."""
 
@@ -41,11 +38,13 @@ def make_base(
         raise ConfigError("make_base: expected either steps or minutes")
     config, console = config or PretrainingConfig(), console or Console()
     vocabulary = load_pack("shop").vocabulary
-    tokenizer = train_tokenizer(_tokenizer_texts(vocabulary, seed), vocab_size=config.vocab_size)
+    learnt_from = islice(_endless(vocabulary, seed), config.tokenizer_documents)
+    tokenizer = train_tokenizer(_texts(learnt_from), vocab_size=config.vocab_size)
     end_id = int(tokenizer.eos_token_id)
     model = new_model(config, vocab_size=len(tokenizer), end_id=end_id, seed=seed)
     model.set_attn_implementation("eager")  # 1.17 times the rate of sdpa at these lengths on a CPU; not recorded in the base
-    held_out = list(_encoded(documents(pretraining_texts(-1 - seed, HELD_OUT_LISTINGS), vocabulary=vocabulary, seed=-1 - seed), tokenizer))
+    other = documents(pretraining_texts(-1 - seed, config.held_out_listings), vocabulary=vocabulary, seed=-1 - seed)
+    held_out = list(_encoded(other, tokenizer))
     console.print(
         f"{sum(p.numel() for p in model.parameters()):,} parameters, {len(tokenizer):,} tokens, {len(held_out)} held-out documents"
     )
@@ -102,9 +101,9 @@ def _endless(vocabulary: ControlVocabulary, seed: int) -> Iterator[Document]:
         yield from documents(pretraining_texts(shop_seed, SHOP_LISTINGS), vocabulary=vocabulary, seed=shop_seed)
 
 
-def _tokenizer_texts(vocabulary: ControlVocabulary, seed: int) -> Iterator[str]:
+def _texts(learnt_from: Iterable[Document]) -> Iterator[str]:
     """Blocks twice: their words are to become tokens before the words of prose do."""
-    for document in islice(_endless(vocabulary, seed), TOKENIZER_LISTINGS):
+    for document in learnt_from:
         blocks = "".join(document.blocks)
         yield from (blocks, blocks, document.text)
 

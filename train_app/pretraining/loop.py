@@ -31,6 +31,8 @@ class PretrainingConfig(Frozen):
     learning_rate: float = Field(2.5e-3, gt=0, description="peak; cosine to a twentieth of it")
     warmup: float = Field(0.03, ge=0, lt=1, description="share of the training over which the rate rises")
     weight_decay: float = Field(0.05, ge=0)
+    tokenizer_documents: int = Field(4000, ge=1, description="documents that the tokenizer learns its merges from")
+    held_out_listings: int = Field(150, ge=8, description="listings whose documents measure perplexity and copying")
     blocks_share: float = Field(0.2, ge=0, le=1, description="documents whose blocks are predicted too, not only their text")
 
 
