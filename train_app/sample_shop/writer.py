@@ -29,13 +29,15 @@ from train_app.sample_shop.people import EMOTIONS, STYLES, TOPICS
 
 CHARS = {"concise": (18, 30), "detailed": (45, 80)}
 FEWEST_AGREEMENTS = {"concise": 6, "detailed": 12}
-HISTORY_SHARE = 0.75
-"""How often a history that could be named is named."""
+HISTORY_SHARE = {"concise": 0.95, "detailed": 0.85}
+"""How often a draw names a history that can be named; in concise reasons the bounds on length reject more of those."""
 FREE_DECAY, WORDING_DECAY = 0.95, 0.9
 SHARPNESS = {"concise": 0.7, "detailed": 18.0}
 """Exponent on the decay of wordings and free words: a longer text has more choices, and draws each of them less evenly.
 This keeps the bits of a request between 20 and 30 in both styles."""
 MAX_ATTEMPTS = 500
+PATIENCE = 50
+"""Attempts after which a history that is too long to name in so few characters is left out."""
 UNEVEN_FACTS = ("bought", "reviewed", "viewed", "price")
 """Facts that are said in many ways, some more usual."""
 LATE_SLOTS = ("time", "touch", "effect", "benefit", "look", "second")
@@ -130,6 +132,8 @@ def write(context: Context, rng: random.Random, *, flatness: float = 0.0) -> Der
     """A clean reason for this request; absent codes are drawn. `flatness` 1 draws rare cells of the relations as often as others."""
     reading = _nameable(context)
     for attempt in range(1, MAX_ATTEMPTS + 1):
+        if attempt == PATIENCE:
+            reading = replace(reading, mentions={})
         derivation = _attempt(context, reading, Draw(rng, flatness=flatness))
         if derivation is not None:
             return replace(derivation, attempts=attempt)
@@ -177,7 +181,8 @@ def _attempt(context: Context, reading: Reading, draw: Draw) -> Derivation | Non
     low, high = CHARS[style]
     agreements = derivation.agreements()
     hidden, fewest = derivation.num_hidden(), FEWEST_AGREEMENTS[style]
-    rich = len(agreements) >= fewest - 3 + len(codes.keys() & {"topic", "emotion", "style"}) and hidden >= fewest // 2
+    unasked = 3 - len(codes.keys() & {"topic", "emotion", "style"})
+    rich = hidden >= fewest // 2 and len(agreements) - hidden >= fewest // 2 - unasked
     if not rich or not low <= len(derivation.text) <= high:
         return None
     return replace(derivation, choice_bits=draw.bits)
@@ -185,7 +190,7 @@ def _attempt(context: Context, reading: Reading, draw: Draw) -> Derivation | Non
 
 def _concise(topic: str, reading: Reading, draw: Draw) -> list[str]:
     told = _history(reading)
-    if told and draw.chance(HISTORY_SHARE):
+    if told and draw.chance(HISTORY_SHARE["concise"]):
         return [_opening(told, draw), f"topic_{topic}", "close"]
     leads = {kind: chance for kind, chance in LEADS.items() if _possible(kind, reading) and (kind, topic) != ("audience", "value")}
     lead = draw.pick(list(leads), list(leads.values()))
@@ -198,7 +203,7 @@ def _detailed(topic: str, reading: Reading, draw: Draw) -> list[str]:
     used = USED_BY_TOPIC[topic]
     told = _history(reading)
     opening: list[str] = []
-    if told and draw.chance(HISTORY_SHARE):
+    if told and draw.chance(HISTORY_SHARE["detailed"]):
         opening = [_opening(told, draw)]
     elif topic != "use" and draw.chance(0.4):
         opening = ["open_moment"]
