@@ -1,0 +1,39 @@
+import queue
+
+import pytest
+
+from train_app.runtime.tracking import Tracking, listening, read_story
+from train_app.stages.state import Progress, TextPair
+
+EVENT = Progress(stage="sft", step=1, total=2, metrics={"loss": 1.5}, texts=(TextPair(product="耳机", real="真", generated="写"),))
+
+
+def test_a_run_tells_its_story_in_a_file_and_to_whoever_listens(tmp_path) -> None:
+    seen, mailbox = [], queue.Queue()
+    with listening(mailbox, Tracking(tmp_path, on_progress=seen.append)):
+        mailbox.put(EVENT.model_dump_json())
+    assert seen == [EVENT]
+    assert read_story(tmp_path) == [EVENT]
+
+
+def test_a_resumed_run_goes_on_in_the_same_file(tmp_path) -> None:
+    for _ in range(2):
+        tracking = Tracking(tmp_path)
+        tracking.write(EVENT)
+        tracking.close()
+    assert read_story(tmp_path) == [EVENT, EVENT]
+    assert read_story(tmp_path / "nothing") == []
+
+
+def test_a_listener_that_fails_does_not_block_the_run_and_is_told_at_its_end(tmp_path) -> None:
+    def refuse(progress: Progress) -> None:
+        raise RuntimeError("the disk is full")
+
+    def run() -> None:
+        mailbox = queue.Queue()
+        with listening(mailbox, Tracking(tmp_path, on_progress=refuse)):
+            for _ in range(3):
+                mailbox.put(EVENT.model_dump_json())
+
+    with pytest.raises(RuntimeError, match="the disk is full"):
+        run()

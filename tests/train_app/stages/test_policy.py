@@ -1,0 +1,68 @@
+import pytest
+import torch
+
+from common.language.base_model import teacher_forced
+from train_app.stages.state import tensors_digest
+
+
+def logprobs(model, rows):
+    return torch.cat(
+        [state.logprob_T for state in teacher_forced(model, [ids for ids, _ in rows], prompt_lens=[start for _, start in rows])]
+    )
+
+
+@pytest.fixture
+def rows(bench):
+    return [bench.encoded(bench.real(example)) for example in bench.splits.train[:3]]
+
+
+def disturb(policy) -> None:
+    torch.manual_seed(3)
+    with torch.no_grad():
+        for parameter in policy.parameters().values():
+            parameter.add_(torch.randn_like(parameter) * 0.3)
+
+
+def test_only_the_adapter_is_trained(bench) -> None:
+    names = bench.policy.parameters()
+    assert names
+    assert all(".lora_A." in name or ".lora_B." in name for name in names)
+    assert bench.policy.targets() == ("down_proj", "gate_proj", "k_proj", "o_proj", "q_proj", "up_proj", "v_proj")
+    assert not any(parameter.requires_grad for parameter in bench.policy.merged.model.parameters())
+
+
+def test_a_new_adapter_changes_nothing(bench, rows) -> None:
+    with torch.no_grad():
+        assert torch.equal(logprobs(bench.policy.language.model, rows), logprobs(bench.policy.merged.model, rows))
+
+
+@torch.no_grad()
+def test_the_merged_copy_says_what_the_adapted_model_says_once_it_is_brought_up_to_date(bench, rows) -> None:
+    disturb(bench.policy)
+    adapted = logprobs(bench.policy.language.model, rows)
+    assert not torch.allclose(adapted, logprobs(bench.policy.merged.model, rows), atol=1e-3)
+    bench.merge()
+    assert torch.allclose(adapted, logprobs(bench.policy.merged.model, rows), atol=1e-5)
+
+
+@torch.no_grad()
+def test_the_reference_is_held_for_a_block_and_the_policy_is_back_after_it(bench, rows) -> None:
+    reference = bench.policy.adapter()
+    at_reference = logprobs(bench.policy.language.model, rows)
+    disturb(bench.policy)
+    own, said = bench.policy.adapter(), logprobs(bench.policy.language.model, rows)
+    with pytest.raises(ZeroDivisionError), bench.policy.holding(reference):
+        assert torch.equal(logprobs(bench.policy.language.model, rows), at_reference)
+        1 / 0  # noqa: B018
+    assert tensors_digest(bench.policy.adapter()) == tensors_digest(own)
+    assert torch.equal(logprobs(bench.policy.language.model, rows), said)
+    assert all(parameter.requires_grad for parameter in bench.policy.parameters().values()), "holding a reference froze the policy"
+
+
+def test_another_models_adapter_is_refused(bench) -> None:
+    with pytest.raises(AssertionError, match="not this policy"):
+        bench.policy.load({"base_model.model.x.lora_A.weight": torch.zeros(1)})
+
+
+def test_names_are_those_that_peft_saves(bench) -> None:
+    assert "base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight" in bench.policy.adapter()
