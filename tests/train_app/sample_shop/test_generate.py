@@ -110,7 +110,7 @@ def test_the_report_is_computed_and_within_what_studies_need(shop):
     assert report.log10_sentences >= 9
     assert report.distinct_share >= 0.98
     for style in ("concise", "detailed"):
-        assert 19.5 <= report.bits_per_request[style].mean <= 30
+        assert 20 <= report.bits_per_request[style].mean <= 30
     assert report.agreements["concise"].lowest >= 6
     assert report.agreements["detailed"].lowest >= 12
     assert report.rare_cell_share["test"] > report.rare_cell_share["train"]
