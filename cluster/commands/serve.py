@@ -20,6 +20,10 @@ LOOPBACK = ("127.0.0.1", "::1", "localhost")
 NUM_CPUS = 2
 """Logical cores that the graph's reservations need; a machine with one core runs it too, slower."""
 
+RAY_ENVIRONMENT = {"RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60", "RAY_worker_niceness": "0"}
+"""Serve kills a proxy that is not up within 5 s and starts another, and Ray gives its workers niceness 15: beside other work on a two-core
+machine no proxy ever came up, and a generator needed minutes. A server is no background work."""
+
 
 @app.command()
 def serve(
@@ -50,6 +54,7 @@ def serve(
         settings = parse(arguments, ServeConfig, source=config or "liyou serve")
         application = build(arguments)
         phases.done("bundle checks")
+        os.environ.update(RAY_ENVIRONMENT)
         with connect(num_cpus=max(NUM_CPUS, os.cpu_count() or 1)):
             phases.done("ray")
             try:

@@ -14,6 +14,7 @@ import pytest
 import ray
 from ray import serve
 
+from cluster.commands.serve import RAY_ENVIRONMENT
 from cluster.session import connect
 from common.features.snapshot_build import build_snapshot
 from serve_app.app import build
@@ -36,6 +37,7 @@ def client(tiny_bundle: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         "producer": "test shop",
         "answer": {"expected_s": 0.05},
     }
+    os.environ.update(RAY_ENVIRONMENT)
     with connect(num_cpus=2):
         serve.start(proxy_location="HeadOnly", http_options={"host": "127.0.0.1", "port": PORT})
         serve.run(build(arguments), name="liyou", route_prefix="/")
