@@ -13,7 +13,7 @@ from common.packs.load import load_pack
 from train_app.data.public_datasets.cleaning import content_key, length_class, short_id, unfit
 from train_app.data.public_datasets.raw_folder import ImportReport, RawFolder, read_lines
 
-PACK = Path(__file__).parent / "packs" / "advertisegen"
+PACK = "advertisegen"
 KIND, FASHION = "类型", "风格"
 NOTES = {
     "origin": "github.com/caixiaomao/ChatGLM-6B, commit 0840795d50660b8d2f66a3b4fff899d8270ec118, ptuning/AdvertiseGen/train.json",

@@ -16,7 +16,7 @@ from train_app.data.public_datasets.cleaning import content_key
 from train_app.data.public_datasets.feature_mining import feature_sentence, features_in, mine_features
 from train_app.data.public_datasets.raw_folder import ImportReport, RawFolder, read_lines
 
-PACK = Path(__file__).parent / "packs" / "amazon"
+PACK = "amazon"
 CATEGORY = "musical instrument accessory"
 FEWEST_REVIEWS = 60
 MOST_FEATURES = 150

@@ -10,7 +10,7 @@ from common.packs.load import load_pack
 from train_app.data.public_datasets.cleaning import content_key, length_class, short_id, unfit
 from train_app.data.public_datasets.raw_folder import ImportReport, RawFolder, read_lines
 
-PACK = Path(__file__).parent / "packs" / "kobe"
+PACK = "kobe"
 CATEGORY = "商品"
 """The set names none, and a product needs a noun; this one claims nothing."""
 NOTES = {

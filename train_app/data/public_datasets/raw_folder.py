@@ -24,13 +24,13 @@ class ImportReport(Frozen):
     dropped: dict[str, int]
     """Why -> rows; each stands in dropped.jsonl with file and row."""
     pack: str
-    """Folder of the pack whose vocabulary the labels use."""
+    """Name of the pack whose vocabulary the labels use."""
 
 
 class RawFolder:
     """A context manager; use it for a folder that is new or empty."""
 
-    def __init__(self, out: Path | str, *, dataset: str, pack: Path, notes: Mapping[str, JsonValue]) -> None:
+    def __init__(self, out: Path | str, *, dataset: str, pack: str, notes: Mapping[str, JsonValue]) -> None:
         self.out = Path(out)
         if self.out.exists() and (not self.out.is_dir() or any(self.out.iterdir())):
             raise BadInput(f"{self.out}: exists and is not empty; name a new folder for the imported tables")
@@ -63,7 +63,7 @@ class RawFolder:
         self.dropped[why] += 1
 
     def report(self) -> ImportReport:
-        return ImportReport(dataset=self.dataset, tables=dict(self.rows), dropped=dict(self.dropped), pack=str(self.pack))
+        return ImportReport(dataset=self.dataset, tables=dict(self.rows), dropped=dict(self.dropped), pack=self.pack)
 
 
 def read_lines(path: Path, *fields: str) -> Iterator[tuple[int, dict[str, object]]]:
