@@ -1,6 +1,7 @@
 """`fit`: one training run from a configuration to a bundle, on whatever Ray session is open. Knows no stage."""
 
 import logging
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -47,6 +48,8 @@ def fit(config: TrainConfig, on_progress: OnProgress | None = None) -> TrainResu
     Unavailable.
     """
     assert ray.is_initialized(), "open a session with cluster.session.connect before fit()"
+    # Workers import torch and transformers first: on a busy machine that took longer than Ray's minute.
+    os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", "600")
     inputs = run_digest(config, data_digest=Snapshot.open(Path(config.data.snapshot)).manifest.digest)
     out = Path(config.out).resolve()
     name, folder = inputs[:16], out / "runs" / inputs[:16]

@@ -1,6 +1,7 @@
 """From a configuration to the workbench: snapshot, pack, base, splits, engine. Reads files; trains nothing."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 import torch
 
@@ -57,6 +58,7 @@ def open_workbench(config: TrainConfig, *, inputs: str, parallel: Parallel) -> W
 def read_splits(config: TrainConfig, *, vocabulary: ControlVocabulary) -> Splits:
     """The snapshot's annotated reasons, split by product. Raises BadInput where a split that training needs is empty."""
     splits = split(examples(Snapshot.open(config.data.snapshot), vocabulary=vocabulary))
+    splits = replace(splits, train=splits.train[: config.data.max_train_rows])
     empty = [name for name in ("train", "discriminator", "validation", "calibration", "test") if not getattr(splits, name)]
     if empty:
         raise BadInput(f"{config.data.snapshot}: no annotated reason falls into {', '.join(empty)}; import more products with reasons.")

@@ -6,9 +6,8 @@ Keeping the single best is what pays (joint success .44 -> .58 in a pilot); a th
 import random
 from collections.abc import Sequence
 
-from common.generation.candidates import Candidate
-
 from common.domain.context import Context
+from common.generation.candidates import Candidate
 from common.quality.discriminator import Discriminator
 from train_app.config import FilteringConfig
 from train_app.data.examples import Example
@@ -74,14 +73,14 @@ def train_on_best(
         note = f"{share:.1%} of {len(prompts)} prompts kept a sample, less than {config.min_acceptance:.1%}: the round changes nothing"
         on_progress(Progress(stage=stage, step=total, total=total, metrics={"kept_share": share}, note=note))
         return state.without_groups("pool").at(total)
-    generated, real = answer_rows(bench, list(kept.values())), encode_rows(bench, bench.splits.train)
+    generated = answer_rows(bench, list(kept.values()))
     bench.load(state.group("policy"))
     optimiser = Optimiser(bench.policy.parameters(), learning_rate=config.learning_rate, saved=state.group("optimiser"))
     num_generated = round(config.generated_share * config.batch_size)
     for step in range(state.step, total):
         rng = random.Random(bench.seed(stage, step, "batch"))
         batch = rng.sample(generated, min(num_generated, len(generated)))
-        batch += rng.sample(real, min(config.batch_size - len(batch), len(real)))
+        batch += encode_rows(bench, rng.sample(bench.splits.train, min(config.batch_size - len(batch), len(bench.splits.train))))
         rate = cosine_rate(step, total=total, peak=config.learning_rate, warmup=0.05)
         loss, norm = ce_step(bench, optimiser, batch, stage=stage, step=step, learning_rate=rate)
         metrics = {"loss": loss, "grad_norm": norm, "learning_rate": rate, "kept_share": share}

@@ -10,7 +10,7 @@ from torch import Tensor
 from common.errors import BadInput
 from common.language.base_model import teacher_forced
 from common.language.prompt import build_prompt
-from common.language.tokens import encode_prompt
+from common.language.tokens import encode_example, encode_prompt
 from train_app.config import SftConfig
 from train_app.data.examples import Example
 from train_app.stages.optimisation import Optimiser, cosine_rate
@@ -30,11 +30,13 @@ def encode_rows(bench: Workbench, examples: Sequence[Example], *, code_dropout: 
     """Rows that do not fit the base are an error that names them, never cut."""
     rows = []
     for example in examples:
-        answer = bench.real(example)
-        prompt = encode_prompt(build_prompt(example.context, vocabulary=bench.vocabulary), bench.policy.language)
-        free = code_dropout and random.Random(bench.seed("code dropout", 0, example.example_id)).random() < code_dropout
-        ids = prompt.null_ids if free else prompt.ids
-        rows.append((ids + answer.ids, len(ids)))
+        prompt = build_prompt(example.context, vocabulary=bench.vocabulary)
+        encoded = encode_example(prompt, example.text, bench.policy.language)
+        ids, start = encoded.ids, encoded.prompt_len
+        if code_dropout and random.Random(bench.seed("code dropout", 0, example.example_id)).random() < code_dropout:
+            free = encode_prompt(prompt, bench.policy.language).null_ids
+            ids, start = free + ids[start:], len(free)
+        rows.append((ids, start))
     return rows
 
 

@@ -2,25 +2,30 @@
 
 import pytest
 import torch
+import yaml
 
+from common.config import parse
 from train_app.config import TrainConfig
 from train_app.stages.discriminator import training
 from train_app.stages.plan import run_stages
 from train_app.stages.state import State, read_state, tensors_digest, write_state
 from train_app.stages.workbench import Workbench
 
-CONFIG = TrainConfig.model_validate(
-    {
-        "data": {"snapshot": "unused"},
-        "out": "unused",
-        "sft": {"learning_rate": 5e-3, "max_steps": 5, "batch_size": 6, "evaluate_every": 2},
-        "discriminator": {"rows": 12, "fakes_per_row": 1, "steps": 5, "refresh_steps": 3, "batch_size": 8, "channels": 8, "evaluate_every": 2, "abort_auc": 0.5},
-        "adversarial": {"rounds": 1, "steps_per_round": 3, "prompts": 3, "samples": 3, "ce_rows": 4, "learning_rate": 1e-3, "min_distinct": 0, "min_unique": 0, "throttle_low": 0},
-        "filtering": {"rounds": 1, "prompts_per_round": 8, "samples": 2, "steps_per_round": 3, "batch_size": 4, "learning_rate": 1e-3, "min_acceptance": 0},
-        "selection": {"prompts": 6},
-        "calibration": {"rows": 8},
-    }
-)  # fmt: skip
+CONFIG = parse(
+    yaml.safe_load("""
+data: {snapshot: unused}
+out: unused
+sft: {learning_rate: 5e-3, max_steps: 5, batch_size: 6, evaluate_every: 2}
+discriminator: {rows: 12, fakes_per_row: 1, steps: 5, refresh_steps: 3, batch_size: 8, channels: 8, evaluate_every: 2, abort_auc: 0.5}
+adversarial:
+  {rounds: 1, steps_per_round: 3, prompts: 3, samples: 3, ce_rows: 4, learning_rate: 1e-3, min_distinct: 0, min_unique: 0, throttle_low: 0}
+filtering: {rounds: 1, prompts_per_round: 8, samples: 2, steps_per_round: 3, batch_size: 4, learning_rate: 1e-3, min_acceptance: 0}
+selection: {prompts: 6}
+calibration: {rows: 8}
+"""),
+    TrainConfig,
+    source="test",
+)
 
 
 def run(bench: Workbench, state: State):

@@ -32,7 +32,7 @@ def check_rewards(verdicts: Sequence[Sequence[QualityVerdict]], texts: Sequence[
 def discriminator_rewards(
     discriminator: Discriminator, batch: FeatureBatch, controls: Sequence[Mapping[str, str]], *, kind: DiscriminatorLoss, samples: int
 ) -> dict[str, Tensor]:
-    """`realism` is the non-saturating reward, `codes` the mean log-probability of the codes that were asked for; [prompts, samples] each."""
+    """`realism` is the non-saturating reward, `codes` the mean log-probability of the codes asked for; [prompts, samples] each."""
     discriminator.eval()
     codes_BC = discriminator.code_indices(controls)
     out = discriminator(batch, codes_BC)

@@ -24,7 +24,7 @@ from train_app.stages.adversarial.rewards import check_rewards, discriminator_re
 from train_app.stages.discriminator.training import GROUP, discriminator_optimiser, discriminator_step, exhibits, weights_of
 from train_app.stages.optimisation import Optimiser
 from train_app.stages.sft import cross_entropy, encode_rows, num_answer_tokens
-from train_app.stages.state import OnProgress, Progress, Save, State, TextPair, pack_rows, unpack_rows
+from train_app.stages.state import OnProgress, Progress, Save, State, TextPair, pack_rows, tensors_digest, unpack_rows
 from train_app.stages.workbench import Answer, Workbench, written
 
 SMOOTHING = 0.9
@@ -55,8 +55,8 @@ def adversarial_round(
     """From and to groups `policy` and `discriminator`. A guard that trips brings the last good state back; the value `stopped` says why."""
     state = state.enter(stage)
     examples = bench.splits.discriminator[: bench.discriminator.rows]
-    train_rows = encode_rows(bench, bench.splits.train)
     reference = state.group("reference")
+    starts_at_reference = tensors_digest(state.group("policy")) == tensors_digest(reference)
     bench.load(state.group("policy"))
     discriminator = bench.new_discriminator()
     discriminator.load_state_dict(state.group(GROUP))
@@ -92,7 +92,10 @@ def adversarial_round(
         shown = exhibits(bench, examples, fakes)
         metrics = dict(rollout.means)
         try:
-            metrics |= policy_step(bench, rollout, policy_optimiser, config, examples, reference, train_rows, stage=stage, step=step)
+            metrics |= policy_step(bench, rollout, policy_optimiser, config, examples, reference, stage=stage, step=step)
+            assert step or not starts_at_reference or metrics["kl"] < 1e-6, (
+                "the reference is not the SFT adapter that the policy starts from"
+            )
             bench.seed_step(stage, step)
             if accuracy <= config.throttle_high:
                 seed = bench.seed(stage, step, "critic")
@@ -169,7 +172,6 @@ def policy_step(
     config: AdversarialConfig,
     examples: Sequence[Example],
     reference: dict[str, Tensor],
-    train_rows: Sequence[tuple[tuple[int, ...], int]],
     *,
     stage: str,
     step: int,
@@ -192,7 +194,8 @@ def policy_step(
     entropy = torch.stack([s.entropy_T.detach().sum() for s in states]).sum() / tokens
     advantage_B = rollout.advantage_BK.flatten().to(bench.parallel.device)
     gradient = policy_loss([s.logprob_T for s in states], advantage_B, max_tokens=bench.decoding.max_new_tokens, num_texts=int(texts))
-    rows = random.Random(bench.seed(stage, step, "real")).sample(train_rows, min(config.ce_rows, len(train_rows)))
+    train = bench.splits.train
+    rows = encode_rows(bench, random.Random(bench.seed(stage, step, "real")).sample(train, min(config.ce_rows, len(train))))
     ce = cross_entropy(bench, bench.parallel.mine(rows), tokens=float(num_answer_tokens(rows)))
     (gradient + config.kl_weight * kl + config.ce_weight * ce).backward()  # type: ignore[no-untyped-call]
     norm = optimiser.step(bench.parallel)
