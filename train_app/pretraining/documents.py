@@ -24,6 +24,7 @@ SHORT_SHARE = 0.4
 STYLE_CHARS = {"concise": (18, 30), "detailed": (45, 80)}
 EMOTIONS: tuple[Emotion, ...] = ("positive", "neutral", "negative")
 HISTORY = {"viewed": ("看过的", "看过", "浏览过的"), "purchased": ("买过的", "买过", "入手的"), "reviewed": ("评价过的", "点评过的")}
+HISTORY_NAMES = frozenset(name for names in HISTORY.values() for name in names)
 
 Listing = tuple[Product, str, Sequence[str]]
 """A product, its description and its reviews: what `sample_shop.catalogue.pretraining_texts` yields."""
@@ -77,7 +78,8 @@ def _document(kind: str, listing: Listing, past: Sequence[Listing], vocabulary: 
         points = _points(product, behavior if len(blocks) == 2 else BehaviorSummary(), rng)
         text, spans = "", []
         for name, value in points:
-            spans.append((len(text) + len(name), len(text) + len(name) + len(value)))
+            free = 1 if name in HISTORY_NAMES else 0  # brand or category, 看过 or 看过的: the first character decides
+            spans.append((len(text) + len(name) + free, len(text) + len(name) + len(value)))
             text += f"{name}{value}，"
         return Document(blocks=(*blocks, POINTS), text=text[:-1] + "。", copied=tuple(spans))
     if kind == "reviewed" and reviews:
@@ -86,7 +88,7 @@ def _document(kind: str, listing: Listing, past: Sequence[Listing], vocabulary: 
 
 
 def _points(product: Product, behavior: BehaviorSummary, rng: random.Random) -> list[tuple[str, str]]:
-    """(name, value) of some fields in random order. The name decides the value, so that a wrong value is a failure to copy."""
+    """(name, value) of some fields in random order. A product's name of a field decides its value: a wrong one is a failure to copy."""
     fields = [(a.key, a.value) for a in product.attributes if len(product.values(a.key)) == 1]
     fields.append(("类目是", product.category))
     if product.price is not None:
@@ -98,9 +100,8 @@ def _points(product: Product, behavior: BehaviorSummary, rng: random.Random) -> 
     for kind, thing in behavior.mentions().items():
         if kind in HISTORY:
             name = rng.choice(HISTORY[kind])
-            chosen.append(
-                (name, rng.choice([thing.category, f"{thing.brand or ''}{thing.category}", f"{thing.brand or ''}{thing.category}"]))
-            )
+            full = f"{thing.brand or ''}{thing.category}"
+            chosen.append((name, rng.choice([thing.category, full, full])))
     rng.shuffle(chosen)
     return chosen
 
