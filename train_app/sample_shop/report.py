@@ -16,7 +16,7 @@ from train_app.sample_shop.writer import Derivation, bits_per_request, num_sente
 
 SENTENCE_CLAUSES = ("intro", "touch", "topic_quality", "effect", "quantity", "rating", "close")
 """A plain detailed reason; what it can say of one product is a lower bound on what the writer can say."""
-MAX_BITS_REQUESTS, BITS_SAMPLES = 40, 120
+MAX_BITS_REQUESTS, BITS_SAMPLES = 40, 25
 
 
 class Spread(Frozen):

@@ -141,12 +141,18 @@ def write(context: Context, rng: random.Random, *, flatness: float = 0.0) -> Der
 
 
 def bits_per_request(context: Context, rng: random.Random, *, samples: int) -> float:
-    """Entropy in bits of what the writer may say to one request: that of the choices, less what the bounds on length reject."""
+    """Entropy in bits of what the writer may say to one request, from `samples` reasons: that of all choices, less what bounds reject."""
     reading = _nameable(context)
-    drawn = [_attempt(context, reading, Draw(rng, flatness=0.0)) for _ in range(samples)]
-    kept = [derivation for derivation in drawn if derivation is not None]
-    assert kept, "no sample within bounds; take more samples"
-    return sum(derivation.choice_bits for derivation in kept) / len(kept) + math.log2(len(kept) / samples)
+    kept: list[float] = []
+    drawn = 0
+    while len(kept) < samples:
+        drawn += 1
+        derivation = _attempt(context, reading, Draw(rng, flatness=0.0))
+        if derivation is not None:
+            kept.append(derivation.choice_bits)
+        elif drawn > MAX_ATTEMPTS and not kept:
+            reading = replace(reading, mentions={})
+    return sum(kept) / samples + math.log2(samples / drawn)
 
 
 def num_sentences(context: Context, kinds: Sequence[str]) -> int:

@@ -40,8 +40,8 @@ def test_agreements_are_six_and_twelve_at_least_and_half_of_them_hidden(written)
 
 def test_a_request_leaves_twenty_to_thirty_bits_of_choice(requests):
     bits = {"concise": [], "detailed": []}
-    for i, context in enumerate(requests(48, seed=12)):
-        bits[context.controls["style"]].append(bits_per_request(context, random.Random(i), samples=120))
+    for i, context in enumerate(requests(100, seed=12)):
+        bits[context.controls["style"]].append(bits_per_request(context, random.Random(i), samples=25))
     assert 20 <= statistics.mean(bits["concise"]) <= 30
     assert 20 <= statistics.mean(bits["detailed"]) <= 30
 

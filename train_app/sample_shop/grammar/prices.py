@@ -50,7 +50,7 @@ def fitting_amounts(price_yuan: Decimal) -> Sequence[Amount]:
     amounts = []
     exact = f"{price_yuan.normalize():f}"
     size = 10 ** (len(str(int(price_yuan))) - 1) if price_yuan >= 10 else 1
-    rounds = sorted({head * size + half for head in range(1, 11) for half in (0, size // 2)})
+    rounds = sorted({10 * size} | {head * size + half for head in range(1, 10) for half in (0, size // 2)})
     for phrase in _phrases():
         if phrase.low == phrase.high == 1.0:
             amounts.append(Amount(phrase.phrase, exact))
