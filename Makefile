@@ -4,7 +4,7 @@ VENV := .venv
 RUN := OMP_WAIT_POLICY=PASSIVE TOKENIZERS_PARALLELISM=false RAY_USAGE_STATS_ENABLED=0 HF_HUB_OFFLINE=1
 PACKAGES := common train_app serve_app tune_app cluster
 
-.PHONY: install demo test check fix starter clean
+.PHONY: install demo test prove check fix starter clean
 
 install: $(VENV)/installed
 
@@ -19,6 +19,9 @@ demo: install  ## from raw logs to three served pages, about ten minutes
 
 test: install  ## every test, Ray included
 	$(RUN) $(VENV)/bin/python -m pytest
+
+prove: install  ## what the specification promises of answers, sameness, kills and starts: half an hour, figures in docs/results/prove.json
+	LIYOU_PROVE_RESULTS=docs/results/prove.json $(RUN) $(VENV)/bin/python -m pytest -m prove tests/prove -s
 
 check: install  ## style and types
 	$(VENV)/bin/ruff format --check .
