@@ -1,0 +1,108 @@
+"""The application as it is wired, in one process: Serve's handles without a cluster. `test_graph.py` runs the same over HTTP."""
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ray import serve
+from ray.serve.handle import DeploymentHandle
+from starlette.testclient import TestClient
+
+from common.errors import BundleNotFound, ConfigError
+from serve_app.app import build, deployment, pinned
+from serve_app.config import AnswerConfig, Replicas, Resources, ServeConfig
+from serve_app.graph.ingress import Ingress
+from serve_app.graph.replicas import FeaturesReplica, GeneratorReplica, QualityReplica
+
+EARBUDS = {"product_id": "p1", "title": "静音蓝牙耳机", "category": "蓝牙耳机", "price": 299}
+
+
+@pytest.fixture(scope="module")
+def handle(tiny_bundle: Any) -> DeploymentHandle[Any]:
+    logging.getLogger("ray.serve").setLevel(logging.ERROR)
+    arguments = {"bundle": str(tiny_bundle.path), "producer": "test shop", "answer": {"expected_s": 0.05}}
+    return serve.run(build(arguments), _local_testing_mode=True)
+
+
+@pytest.fixture(scope="module")
+def client(tiny_bundle: Any) -> Iterator[TestClient]:
+    """The ingress's own ASGI app over handles to the three deployments behind it."""
+    config = ServeConfig(bundle=str(tiny_bundle.path), producer="test shop", answer=AnswerConfig(expected_s=0.05))
+    handles = [
+        serve.run(deployment(replica, name, part.resources, part.replicas).bind(config), name=name, _local_testing_mode=True)
+        for name, replica, part in (
+            ("features", FeaturesReplica, config.features),
+            ("generator", GeneratorReplica, config.generator),
+            ("quality", QualityReplica, config.quality),
+        )
+    ]
+    with TestClient(Ingress(config, *handles).__serve_build_asgi_app__()) as client:
+        yield client
+
+
+def test_a_page_goes_through_features_generator_and_quality(client: TestClient, tiny_bundle: Any) -> None:
+    page = {"items": [{"product": EARBUDS}, {"product_id": "gone"}, {"product": EARBUDS, "controls": {"style": "detailed"}}]}
+    answer = client.post("/v1/reasons", json=page, headers={"x-request-id": "r-1"})
+    body = answer.json()
+    assert (answer.status_code, body["request_id"], body["bundle_id"], body["degraded"]) == (200, "r-1", tiny_bundle.bundle_id, True)
+    assert "x-request-id" not in answer.headers, "Serve's proxy adds it"
+    written, unknown, template = body["items"]
+    assert (written["text"], written["source"], written["aigc"]["producer"]) == (tiny_bundle.sentence, "model", "test shop")
+    assert written["verdict"]["score"] is not None
+    assert unknown["error"]["code"] == "product_not_found"
+    assert (template["source"], template["degraded"], template["aigc"]["label"]) == ("template", "no_candidate_accepted", 0)
+
+
+def test_a_bad_code_crosses_the_hop_as_the_problem_it_is(client: TestClient) -> None:
+    answer = client.post("/v1/reasons", json={"items": [{"product": EARBUDS, "controls": {"style": "loud"}}]})
+    problem = answer.json()
+    assert (answer.status_code, problem["code"]) == (422, "bad_control")
+    assert [entry["pointer"] for entry in problem["errors"]] == ["/items/0/controls/style"]
+
+
+def test_ready_and_models_ask_the_graph(handle: DeploymentHandle[Any], tiny_bundle: Any) -> None:
+    assert handle.ready.remote().result(timeout_s=60) is None
+    assert handle.models.remote().result(timeout_s=60).models[0].bundle_id == tiny_bundle.bundle_id
+
+
+def test_wrong_arguments_and_missing_bundles_are_refused_before_anything_is_deployed(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="bundel"):
+        build({"bundel": "typo"})
+    with pytest.raises(BundleNotFound):
+        build({"bundle": str(tmp_path)})
+
+
+def test_an_alias_is_pinned_to_the_version_it_names_when_the_application_is_built(tiny_bundle: Any, tmp_path: Path) -> None:
+    from datetime import UTC, datetime
+
+    from common.artifacts.registry import Registry
+    from common.artifacts.storage import open_storage
+
+    registry = Registry(open_storage(tmp_path / "registry"))
+    version = registry.publish(tiny_bundle.path, version=tiny_bundle.bundle_id)
+    registry.promote("prod", version, reason="first", by="test", at=datetime(2026, 11, 24, tzinfo=UTC))
+    config = ServeConfig(registry=str(tmp_path / "registry"))
+    assert pinned(config).bundle == tiny_bundle.bundle_id
+
+
+def test_a_deployment_scales_only_where_its_bounds_differ() -> None:
+    class Nothing:
+        """A replica."""
+
+    fixed = deployment(Nothing, "fixed", Resources(num_cpus=0.1), Replicas())
+    scaling = deployment(Nothing, "scaling", Resources(num_cpus=0.1), Replicas(max_replicas=4, target_ongoing=2))
+    assert (fixed.num_replicas, fixed.max_ongoing_requests) == (1, 64)
+    assert scaling._deployment_config.autoscaling_config.max_replicas == 4
+
+
+@pytest.mark.parametrize("bounds", [{"min_replicas": 3}, {"max_replicas": 4, "target_ongoing": 64}, {"max_queued": 0}], ids=str)
+def test_bounds_that_could_not_work_are_refused(bounds: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError):
+        build({"generator": {"replicas": bounds}})
+
+
+def test_what_all_deployments_reserve_fits_two_cores() -> None:
+    config = ServeConfig()
+    assert sum(part.resources.num_cpus for part in (config.api, config.features, config.generator, config.quality)) <= 2
