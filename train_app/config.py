@@ -129,6 +129,7 @@ class EvaluationConfig(Frozen):
     rows: int = Field(500, ge=1, description="of the test split, at most")
     candidates: int = Field(4, ge=1, le=64, description="for each row, and for each request that the bundle is served with")
     max_attempts: int = Field(2, ge=1, le=16, description="rounds of candidates before a template, as served")
+    truth: Literal["sample_shop"] | None = Field(None, description="ground truth that the report asks; it decides nothing")
     compare: tuple[Literal["base", "sft"], ...] = Field(
         (), description="measured on the same rows and seeds beside the bundle: one sample a row, without a discriminator"
     )

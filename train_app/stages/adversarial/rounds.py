@@ -94,7 +94,7 @@ def adversarial_round(
         try:
             metrics |= policy_step(bench, rollout, policy_optimiser, config, examples, reference, stage=stage, step=step)
             assert step or not starts_at_reference or metrics["kl"] < 1e-6, (
-                "the reference is not the SFT adapter that the policy starts from"
+                "the reference is not the adapter that the policy starts from"
             )
             bench.seed_step(stage, step)
             if accuracy <= config.throttle_high:
