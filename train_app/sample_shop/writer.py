@@ -20,10 +20,11 @@ from train_app.sample_shop.grammar.clauses import (
     load_grammar,
     look_family,
     nouns,
+    slots_of,
 )
 from train_app.sample_shop.grammar.facts import shop_facts
 from train_app.sample_shop.grammar.prices import fitting_amounts
-from train_app.sample_shop.grammar.reading import MIN_COUNT, Reading, quantity_key, read
+from train_app.sample_shop.grammar.reading import Reading, quantity_key, read
 from train_app.sample_shop.grammar.relations import load_relations, weights
 from train_app.sample_shop.people import EMOTIONS, STYLES, TOPICS
 
@@ -255,27 +256,14 @@ def _possible(kind: str, reading: Reading) -> bool:
 
 def _usable(pattern: str, reading: Reading) -> bool:
     """Whether the request has the facts that a wording needs."""
-    have = {
-        "brand": reading.brand is not None,
-        "material": bool(reading.materials),
-        "feature": bool(reading.features),
-        "colour": bool(reading.colours),
-        "quantity": bool(reading.quantities),
-        "price": reading.price_yuan is not None,
-        "audience": reading.price_yuan is not None,
-        "concession": reading.price_yuan is not None,
-        "rating": reading.rating is not None,
-        "rating_count": (reading.rating_count or 0) >= MIN_COUNT,
-        "reputation": reading.rating is not None,
-    }
-    return all(have.get(slot, True) for slot in SLOT.findall(pattern))
+    return reading.lacks.isdisjoint(slots_of(pattern))
 
 
 def fill_clause(kind: str, reading: Reading, emotion: str, before: Sequence[Clause], draw: Draw) -> Clause | None:
     """One clause; None when a fact that it needs was told before."""
     patterns = [pattern for pattern in load_grammar().clauses[kind] if _usable(pattern, reading)]
     pattern = draw.falling(patterns, WORDING_DECAY)
-    slots = SLOT.findall(pattern)
+    slots = slots_of(pattern)
     words: dict[str, str] = {}
     for slot in sorted(slots, key=lambda slot: slot in LATE_SLOTS):
         options = slot_options(slot, kind, reading, emotion, words, before[-1] if before else None)
@@ -359,7 +347,7 @@ def _num_clauses(kind: str, reading: Reading, emotion: str) -> int:
     for pattern in load_grammar().clauses[kind]:
         if _usable(pattern, reading):
             partial: list[dict[str, str]] = [{}]
-            for slot in sorted(SLOT.findall(pattern), key=lambda slot: slot in LATE_SLOTS):
+            for slot in sorted(slots_of(pattern), key=lambda slot: slot in LATE_SLOTS):
                 partial = [words | {slot: word} for words in partial for word in slot_options(slot, kind, reading, emotion, words, None)]
             total += len(partial)
     return total

@@ -77,6 +77,11 @@ def load_grammar() -> Grammar:
 
 
 @cache
+def slots_of(pattern: str) -> tuple[str, ...]:
+    return tuple(SLOT.findall(pattern))
+
+
+@cache
 def look_family(value: str) -> str | None:
     """The key of `look` that the name of a colour, case or drawing ends in."""
     return next((family for family in load_relations().cells["look"] if value.endswith(family)), None)

@@ -33,6 +33,8 @@ class Reading:
     """bought, reviewed, viewed -> the product."""
     keys: Mapping[str, str]
     """Relation -> key, for relations whose key the request alone decides."""
+    lacks: frozenset[str]
+    """Slots that nothing true can be put into."""
 
 
 def read(context: Context) -> Reading:
@@ -53,18 +55,36 @@ def read(context: Context) -> Reading:
         keys["bridge"] = kinship(mentions["viewed"], category=product.category, brand=product.brand)
     if behavior.last_review_emotion is not None:
         keys["verdict"] = behavior.last_review_emotion
+    materials = tuple(a.value for a in attributes if a.value in relations.materials)
+    features = tuple(a.value for a in attributes if a.value in effect_keys())
+    colours = tuple(a.value for a in attributes if look_family(a.value))
+    quantities = tuple(a.key + a.value for a in attributes if a.key in relations.cells["benefit"])
+    present = {
+        "brand": product.brand is not None,
+        "material": bool(materials),
+        "feature": bool(features),
+        "colour": bool(colours),
+        "quantity": bool(quantities),
+        "price": price is not None,
+        "audience": price is not None,
+        "concession": price is not None,
+        "rating": product.rating is not None,
+        "reputation": product.rating is not None,
+        "rating_count": (product.rating_count or 0) >= MIN_COUNT,
+    }
     return Reading(
         category=product.category,
         brand=product.brand,
-        materials=tuple(a.value for a in attributes if a.value in relations.materials),
-        features=tuple(a.value for a in attributes if a.value in effect_keys()),
-        colours=tuple(a.value for a in attributes if look_family(a.value)),
-        quantities=tuple(a.key + a.value for a in attributes if a.key in relations.cells["benefit"]),
+        materials=materials,
+        features=features,
+        colours=colours,
+        quantities=quantities,
         price_yuan=price,
         rating=product.rating,
         rating_count=product.rating_count,
         mentions=mentions,
         keys=keys,
+        lacks=frozenset(slot for slot, there in present.items() if not there),
     )
 
 

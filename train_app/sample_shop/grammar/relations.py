@@ -48,6 +48,7 @@ def load_relations() -> Relations:
     )
 
 
+@cache
 def weights(num: int, *, flatness: float = 0.0) -> Sequence[float]:
     """How often the words of one row are drawn, summing to 1. `flatness` 0 is the relations' own skew, 1 is even."""
     raw = [DECAY ** (place * (1.0 - flatness)) for place in range(num)]
