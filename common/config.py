@@ -34,7 +34,9 @@ def parse(data: object, model: type[Model], *, source: str) -> Model:
     try:
         return model.model_validate(data)
     except ValidationError as error:
-        raise ConfigError(f"{source}:\n{describe(error)}") from error
+        described = describe(error)
+        separator = "\n" if "\n" in described else " "
+        raise ConfigError(f"{source}:{separator}{described}") from error
 
 
 def read_yaml(path: Path | str) -> object:
@@ -43,8 +45,10 @@ def read_yaml(path: Path | str) -> object:
         return yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
     except FileNotFoundError as error:
         raise ConfigError(f"{path}: no such file") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read as UTF-8 text: {error}") from error
     except yaml.YAMLError as error:
-        raise ConfigError(f"{path}: not YAML: {error}") from error
+        raise ConfigError(f"{path}: not YAML: {_one_line(error)}") from error
 
 
 def with_overrides(data: Mapping[str, object], overrides: Sequence[str]) -> dict[str, object]:
@@ -61,9 +65,16 @@ def with_overrides(data: Mapping[str, object], overrides: Sequence[str]) -> dict
             copied = dict(child) if isinstance(child, Mapping) else {}
             node[parent] = copied
             node = copied
-        value = yaml.safe_load(text)
+        try:
+            value = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise ConfigError(f"override {override!r}: the value is not YAML: {_one_line(error)}") from error
         node[leaf] = _number(value) if isinstance(value, str) else value
     return result
+
+
+def _one_line(error: yaml.YAMLError) -> str:
+    return " ".join(str(error).split())
 
 
 def _number(text: str) -> str | float:

@@ -156,9 +156,9 @@ def forget(
 @contextmanager
 def rows_read(*, quiet: bool) -> Iterator[Callable[[str, int], None]]:
     """A function that shows a table's rows as they are read, on stderr so that stdout stays the result's."""
-    console = Console(stderr=True, quiet=quiet)
+    console = Console(stderr=True)
     columns = SpinnerColumn(), TextColumn("{task.description}"), TextColumn("{task.completed:,.0f} rows"), TimeElapsedColumn()
-    with Progress(*columns, console=console, transient=True) as progress:
+    with Progress(*columns, console=console, transient=True, disable=quiet or not console.is_terminal) as progress:
         tasks = {
             name: progress.add_task(name, total=None, visible=False) for name in ("products", "events", "users", "preferences", "reasons")
         }

@@ -14,7 +14,7 @@ import typer
 
 from common.errors import ConfigError, Unavailable
 
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 NUM_CPUS = 2

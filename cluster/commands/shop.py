@@ -52,7 +52,8 @@ def generate(
 def progress_bars(*, quiet: bool) -> Iterator[Callable[[str, int, int], None]]:
     """A function that moves the bar of what is being made, on stderr so that stdout stays the result's."""
     columns = TextColumn("{task.description:<10}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
-    with Progress(*columns, console=Console(stderr=True, quiet=quiet), transient=True) as progress:
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=quiet or not console.is_terminal) as progress:
         tasks: dict[str, TaskID] = {}
 
         def on_progress(what: str, done: int, total: int) -> None:

@@ -24,7 +24,7 @@ def test_the_presets_are_there() -> None:
 
 
 def test_an_unknown_key_names_file_and_field() -> None:
-    with pytest.raises(ConfigError, match=r"demo\.yaml:\nsft\.learning_rte"):
+    with pytest.raises(ConfigError, match=r"demo\.yaml: sft\.learning_rte"):
         load_config(next(path for path in PRESETS if path.stem == "demo"), TrainConfig, ["sft.learning_rte=1e-3"])
 
 
