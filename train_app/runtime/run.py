@@ -14,6 +14,7 @@ from common import errors
 from common.artifacts.digest import canonical_json, sha256_bytes
 from common.config import Frozen
 from common.features.snapshot import Snapshot
+from common.language.base_model import STARTER
 from train_app.config import TrainConfig
 from train_app.runtime.loop import train
 from train_app.runtime.tracking import Tracking, listening
@@ -41,6 +42,15 @@ def run_digest(config: TrainConfig, *, data_digest: str) -> str:
     return sha256_bytes(canonical_json({"config": content, "data": data_digest}))
 
 
+def absolute(config: TrainConfig) -> TrainConfig:
+    """Its paths as seen from here: workers run in a folder of their own. A base that is no path, such as an id, stays."""
+    data = config.data.model_copy(update={"snapshot": str(Path(config.data.snapshot).resolve())})
+    path = Path(config.base.source).expanduser()
+    is_path = config.base.source != STARTER and path.exists()
+    base = config.base.model_copy(update={"source": str(path.resolve())}) if is_path else config.base
+    return config.model_copy(update={"data": data, "base": base, "out": str(Path(config.out).resolve())})
+
+
 def fit(config: TrainConfig, on_progress: OnProgress | None = None) -> TrainResult:
     """Trains, or goes on where the same configuration on the same data stopped. Ray must be running (cluster.session.connect).
 
@@ -55,10 +65,9 @@ def fit(config: TrainConfig, on_progress: OnProgress | None = None) -> TrainResu
     name, folder = inputs[:16], out / "runs" / inputs[:16]
     tracking = Tracking(folder, on_progress=on_progress)
     mailbox = Queue(actor_options={"num_cpus": 0})
-    absolute = config.model_copy(update={"out": str(out)})
     trainer = TorchTrainer(
         train,  # type: ignore[arg-type]  # Ray keeps what it returns; its stubs say it may not
-        train_loop_config={"config": absolute.model_dump(mode="json"), "inputs": inputs, "mailbox": mailbox},
+        train_loop_config={"config": absolute(config).model_dump(mode="json"), "inputs": inputs, "mailbox": mailbox},
         scaling_config=ray.train.ScalingConfig(
             num_workers=config.runtime.num_workers,
             use_gpu=config.runtime.use_gpu,

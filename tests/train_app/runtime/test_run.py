@@ -8,7 +8,7 @@ import pytest
 from cluster.session import connect
 from common.bundle.load import load_bundle
 from common.errors import BadInput
-from train_app.runtime.run import fit, run_digest
+from train_app.runtime.run import absolute, fit, run_digest
 
 
 def test_the_name_of_a_run_is_its_configuration_and_its_data_and_not_where_it_runs(tiny_shop) -> None:
@@ -17,6 +17,17 @@ def test_the_name_of_a_run_is_its_configuration_and_its_data_and_not_where_it_ru
     assert run_digest(moved, data_digest="d") == name
     assert run_digest(tiny_shop, data_digest="e") != name
     assert run_digest(tiny_shop.model_copy(update={"seed": 1}), data_digest="d") != name
+
+
+def test_workers_are_told_paths_as_they_are_seen_where_the_command_was_given(tiny_shop, tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for folder in ("mine", "starter"):
+        (tmp_path / folder).mkdir()
+    data, base = tiny_shop.data.model_copy(update={"snapshot": "snapshot"}), tiny_shop.base
+    for source, seen in (("mine", str(tmp_path / "mine")), ("starter", "starter"), ("owner/name", "owner/name")):
+        given = tiny_shop.model_copy(update={"data": data, "out": "out", "base": base.model_copy(update={"source": source})})
+        told = absolute(given)
+        assert (told.data.snapshot, told.out, told.base.source) == (str(tmp_path / "snapshot"), str(tmp_path / "out"), seen)
 
 
 @pytest.mark.ray
