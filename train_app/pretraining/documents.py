@@ -16,7 +16,7 @@ from common.language.prompt import build_prompt
 from train_app.sample_shop.grammar.prices import Amount, fitting_amounts
 
 DESCRIPTION, REVIEW, POINTS = "【介绍】", "【评论】", "【要点】"
-KINDS = {"described": 0.30, "asked": 0.30, "reviewed": 0.10, "points": 0.30}
+KINDS = {"described": 0.20, "asked": 0.25, "reviewed": 0.30, "points": 0.25}
 NEW_USER_SHARE = 0.25
 UNHEARD_SHARE = 0.15
 """Products whose brand and one more attribute are made of any common characters: in a shop it never heard of, a base must copy."""

@@ -15,12 +15,19 @@ from train_app.sample_shop.grammar.relations import load_relations
 SLOT = re.compile(r"\{(\w+)\}")
 MADE_OF = re.compile("用了|选用|采用|用的是|摸着")
 """Not said of a flavour, the material of a drink."""
+AT_RANDOM = ("time", "scene", "feeling", "audience", "reputation", "verdict", "bridge", "concession")
+"""Slots whose words are heard, but not what they fit."""
 Patterns = Mapping[str, Mapping[str, list[str]]]
 
 
 @cache
 def _patterns() -> Patterns:
     return cast(Patterns, read_yaml(Path(__file__).with_name("listing.yaml")))
+
+
+@cache
+def _free_words() -> Mapping[str, list[str]]:
+    return cast(Patterns, read_yaml(Path(__file__).parent / "grammar" / "grammar.yaml"))["free"]
 
 
 def describe(product: Product, rng: random.Random, *, series: str) -> str:
@@ -55,15 +62,26 @@ def _slots(product: Product, rng: random.Random) -> dict[str, str]:
         "noun": product.category,
         "clf": rng.choice(relations.fitting("classifier", product.category)),
         "verb": rng.choice(relations.fitting("verb", product.category)),
-        "time": rng.choice(relations.words("time")),
-        "scene": rng.choice(relations.words("scene")),
+        "craft": rng.choice(relations.fitting("craft", product.category)),
+        "fit": rng.choice(relations.fitting("fit", product.category)),
     }
+    slots |= {relation: rng.choice(relations.words(relation)) for relation in AT_RANDOM}
+    slots |= {name: rng.choice(words) for name, words in _free_words().items()}
+    slots["first"], seconds = rng.choice(list(relations.cells["second"].items()))
+    slots["second"] = rng.choice(seconds)
     if product.brand:
         slots["brand"] = product.brand
     for name, attributes in (("material", materials), ("feature", features), ("look", looks), ("quantity", quantities)):
         if attributes:
             attribute = rng.choice(attributes)
             slots |= {name: attribute.value, f"{name}_key": attribute.key}
+    if features and (effects := relations.fitting("effect", slots["feature_key"])):
+        slots["effect"] = rng.choice(effects)
+    if quantities and (benefits := relations.fitting("benefit", slots["quantity_key"])):
+        slots["benefit"] = rng.choice(benefits)
+    if looks:
+        family = next(family for family in relations.cells["look"] if slots["look"].endswith(family))
+        slots["shade"] = rng.choice(relations.fitting("look", family))
     if materials:
         slots["touch"] = rng.choice(relations.fitting("touch", relations.materials[slots["material"]]))
     others = [a for a in quantities if a.value != slots["quantity"]]
