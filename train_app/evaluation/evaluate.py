@@ -19,7 +19,17 @@ from common.language.base_model import teacher_forced
 from common.language.prompt import build_prompt
 from common.language.tokens import encode_example
 from train_app.data.examples import Example
-from train_app.evaluation.measures import Measures, Truth, of_perplexity, of_selection, of_texts, of_verdicts, proportion
+from train_app.evaluation.measures import (
+    Measures,
+    Truth,
+    of_attributes,
+    of_perplexity,
+    of_selection,
+    of_shown,
+    of_texts,
+    of_verdicts,
+    proportion,
+)
 
 PAGE = 128
 """Contexts answered at once: enough to keep every slot of the engine busy, few enough to tell how far it is."""
@@ -57,7 +67,8 @@ class Evaluation(Frozen):
     """The names of `measures`:
 
     sample.* the first candidate of each request; answer.* what would have been shown; best.* choosing among k; reference.* the human texts
-    under the same rules (the ceiling of a rule); text.* overlap, diversity and realism of the first candidates; discriminator.* its health.
+    under the same rules (the ceiling of a rule); text.* overlap, diversity, realism and use of attributes of the first candidates;
+    discriminator.* its health.
     """
 
     num_requests: int
@@ -134,7 +145,10 @@ def evaluate(
     measures |= of_verdicts("answer", [reason.verdict for reason in reasons], known([reason.text for reason in reasons]))
     measures |= of_verdicts("reference", of_reference, known(references))
     measures["answer.model"] = proportion([reason.source == "model" for reason in reasons])
-    measures |= of_texts(firsts, references, seed=seed) | _perplexity(subject.writer, examples, seed=seed)
+    shown = [reason.text for reason in reasons]
+    measures |= of_texts(firsts, references, seed=seed) | of_shown(shown, references) | _perplexity(subject.writer, examples, seed=seed)
+    for prefix, texts in (("text", firsts), ("answer", shown), ("reference", references)):
+        measures |= of_attributes(prefix, texts, references, contexts, seed=seed)
     if truth is not None:
         clean = [[truth(c.text, context) for c in group] for context, group in zip(contexts, candidates, strict=True)]
         measures |= of_selection(verdicts, clean, seed=seed)

@@ -8,8 +8,9 @@ from common.domain.context import Context
 from common.domain.reason import QualityVerdict
 from common.metrics.calibration import auc, brier, expected_calibration_error
 from common.metrics.diversity import distinct, repeated_share, self_bleu4, unique_share
+from common.metrics.explanation import feature_coverage_ratio, feature_diversity, feature_matching_ratio
 from common.metrics.intervals import Interval, bootstrap, paired_difference, share
-from common.metrics.overlap import bleu4, chrf, rouge_l
+from common.metrics.overlap import bleu4, chrf, rouge_l, sentence_bleu4
 from common.metrics.realism import c2st_auc
 
 Measures = dict[str, Interval]
@@ -40,6 +41,7 @@ def of_texts(texts: Sequence[str], references: Sequence[str], *, seed: int = 0) 
     n = len(texts)
     values = {
         "text.bleu4": bleu4(texts, references),
+        "text.sentence_bleu4": sentence_bleu4(texts, references),
         "text.chrf": chrf(texts, references),
         "text.rouge_l": rouge_l(texts, references),
         "text.distinct1": distinct(texts, 1),
@@ -56,6 +58,35 @@ def of_texts(texts: Sequence[str], references: Sequence[str], *, seed: int = 0) 
     if n >= MIN_C2ST:
         values["text.c2st_auc"] = c2st_auc(references, texts, seed=seed)
     return {name: Interval(value=value, n=n) for name, value in values.items()}
+
+
+def of_shown(texts: Sequence[str], references: Sequence[str]) -> Measures:
+    """Overlap of what would have been shown, chosen among k and templates included."""
+    values = {"answer.bleu4": bleu4(texts, references), "answer.rouge_l": rouge_l(texts, references)}
+    return {name: Interval(value=value, n=len(texts)) for name, value in values.items()}
+
+
+def of_attributes(prefix: str, texts: Sequence[str], references: Sequence[str], contexts: Sequence[Context], *, seed: int = 0) -> Measures:
+    """What texts say of their products' attribute values, taken as PETER's features; nothing where no product has attributes.
+
+    PREFIX.coverage: mean share of a product's own values that its text names. PREFIX.fmr: share of texts that name the first value which
+    the human text names. PREFIX.fcr: values named anywhere over all values. PREFIX.div: values that two texts share; lower is more diverse.
+    """
+    values = [tuple(dict.fromkeys(attribute.value for attribute in context.product.attributes)) for context in contexts]
+    features = {value for own in values for value in own}
+    covered = [sum(value in text for value in own) / len(own) for text, own in zip(texts, values, strict=True) if own]
+    if not covered:
+        return {}
+    mentioned = [{value for value in features if value in text} for text in texts]
+    firsts = [next((value for value in own if value in reference), None) for own, reference in zip(values, references, strict=True)]
+    pairs = [(text, first) for text, first in zip(texts, firsts, strict=True) if first is not None]
+    ratio = feature_matching_ratio([text for text, _ in pairs], [first for _, first in pairs])
+    return {
+        f"{prefix}.coverage": bootstrap(covered, seed=seed),
+        f"{prefix}.fmr": Interval(value=ratio, n=len(pairs)),
+        f"{prefix}.fcr": Interval(value=feature_coverage_ratio(mentioned, features), n=len(texts)),
+        f"{prefix}.div": Interval(value=feature_diversity(mentioned), n=len(texts)),
+    }
 
 
 def of_perplexity(logprobs: Sequence[float], num_tokens: Sequence[int], num_chars: Sequence[int], *, seed: int = 0) -> Measures:

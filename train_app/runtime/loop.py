@@ -14,24 +14,15 @@ from ray.util.queue import Queue
 from common.bundle.canaries import CanaryExample
 from common.bundle.manifest import Answering, Calibration, DataRef, Metric, Origin
 from common.bundle.write import write_bundle
-from common.domain.context import Context
-from common.domain.reason import QualityVerdict
 from common.errors import LiyouError
 from common.features.snapshot import Snapshot
-from common.generation.answer import AnswerPolicy
-from common.generation.candidates import Writer
-from common.generation.panel import Panel
-from common.generation.template import fill_template
 from common.language.base_model import load_base
 from common.metrics.intervals import Interval
 from common.packs.load import load_pack
-from common.packs.schema import Pack
-from common.quality.discriminator import Discriminator
-from common.quality.verdict import Checker
 from train_app.config import TrainConfig
-from train_app.evaluation.evaluate import Evaluation, Subject, evaluate
 from train_app.evaluation.report.render import render
 from train_app.runtime.checkpoint import report, resumed
+from train_app.runtime.final_evaluation import CHOSEN, final_evaluation
 from train_app.runtime.setting_up import open_workbench
 from train_app.runtime.tracking import read_story
 from train_app.stages.discriminator.training import GROUP
@@ -41,6 +32,8 @@ from train_app.stages.state import OnProgress, Progress, State
 from train_app.stages.workbench import Workbench
 
 NUM_CANARIES = 4
+NUM_SAMPLES = 20
+"""Requests shown in the report."""
 
 
 def train(payload: dict[str, object]) -> dict[str, JsonValue]:
@@ -80,8 +73,11 @@ def finish(
     answering = Answering(
         decoding=config.decoding, k=config.evaluation.candidates, max_attempts=config.evaluation.max_attempts, threshold=threshold
     )
-    evaluation = _evaluate(config, answering, discriminator, pack, bench=bench)
-    measures = evaluation.measures
+    run = Path(config.out) / "runs" / state.inputs[:16]
+    found = final_evaluation(
+        state, config.evaluation, on_progress, bench=bench, answering=answering, scorer=discriminator, pack=pack, folder=run
+    )
+    evaluation, measures = found[CHOSEN], found[CHOSEN].measures
     on_progress(Progress(stage="evaluation", step=1, total=1, metrics={name: measure.value for name, measure in measures.items()}))
     snapshot = Snapshot.open(config.data.snapshot)
     figures = {str(name): float(str(value)) for name, value in _mapping(state.values["calibration"]).items()}
@@ -93,7 +89,8 @@ def finish(
     )
     examples = bench.splits.validation[:NUM_CANARIES]
     facts = {"run": state.inputs[:16], "base": config.base.source, "selected": str(state.values["selected"]), "data": snapshot.digest[:16]}
-    page = render(story, title="Training run", facts=facts, evaluation=evaluation)
+    shown = evaluation.model_copy(update={"samples": evaluation.samples[:NUM_SAMPLES]})
+    page = render(story, title="Training run", facts=facts, evaluation=shown)
     temporary = Path(config.out) / "bundles" / f".{state.inputs[:16]}.{os.getpid()}"
     temporary.parent.mkdir(parents=True, exist_ok=True)
     bundle_id = write_bundle(
@@ -132,23 +129,6 @@ def public_config(config: TrainConfig) -> dict[str, JsonValue]:
     """What the manifest tells of the configuration: no path, and nothing that says where or how fast it ran."""
     content = config.model_dump(mode="json", exclude={"out": True, "runtime": True, "data": {"snapshot"}, "base": {"source"}})
     return content
-
-
-def _evaluate(config: TrainConfig, answering: Answering, discriminator: Discriminator, pack: Pack, *, bench: Workbench) -> Evaluation:
-    """The only time that test is read."""
-    checker = Checker(pack, threshold=answering.threshold)
-
-    def fill(context: Context) -> tuple[str, QualityVerdict]:
-        text = fill_template(context, templates=pack.templates, checker=checker)
-        return text, checker.judge(text, context=context)
-
-    subject = Subject(
-        writer=Writer(bench.policy.merged, bench.engine, bench.vocabulary, answering.decoding, f"{bench.run}/test"),
-        panel=Panel(checker, discriminator),
-        policy=AnswerPolicy(k=answering.k, max_attempts=answering.max_attempts),
-        fill=fill,
-    )
-    return evaluate(subject, bench.splits.test[: config.evaluation.rows])
 
 
 def _metric(measure: Interval) -> Metric:

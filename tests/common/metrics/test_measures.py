@@ -8,7 +8,7 @@ from common.metrics.calibration import auc, brier, expected_calibration_error
 from common.metrics.diversity import distinct, repeated_share, unique_share
 from common.metrics.explanation import feature_coverage_ratio, feature_diversity, feature_diversity_by_pairs, feature_matching_ratio
 from common.metrics.intervals import bootstrap, paired_difference, share
-from common.metrics.overlap import bleu4, chrf, rouge_l
+from common.metrics.overlap import bleu4, chrf, rouge_l, sentence_bleu4
 from common.metrics.realism import c2st_auc
 
 
@@ -83,3 +83,13 @@ def test_c2st_tells_different_texts_and_not_the_same_source() -> None:
     draw = lambda words: ["".join(rng.choice(words, 12)) for _ in range(120)]  # noqa: E731
     assert c2st_auc(draw(list("甲乙丙丁")), draw(list("甲乙丙丁"))) == pytest.approx(0.5, abs=0.15)
     assert c2st_auc(draw(list("甲乙丙丁")), draw(list("甲乙丙丁戊"))) > 0.9
+
+
+def test_sentence_bleu_smooths_each_order_without_a_match_by_half_of_the_last() -> None:
+    # 甲乙丙戊: precisions 3/4, 2/3, 1/2 and, for the first order without a match, 1/2 of a match among one
+    assert sentence_bleu4(["甲乙丙戊"], ["甲乙丙丁"]) == pytest.approx(100 * (3 / 4 * 2 / 3 * 1 / 2 * 1 / 2) ** 0.25)
+    # 甲乙戊己: 2/4, 1/3, then 1/2 and 1/4 of a match among two and one
+    assert sentence_bleu4(["甲乙戊己"], ["甲乙丙丁"]) == pytest.approx(100 * (2 / 4 * 1 / 3 * (1 / 2) / 2 * (1 / 4)) ** 0.25)
+    # half as long as the human text: exp(1 - 4/2); its orders 3 and 4 have no run at all
+    assert sentence_bleu4(["甲乙"], ["甲乙丙丁"]) == pytest.approx(100 * (1 * 1 * 1 / 2 * 1 / 4) ** 0.25 * np.exp(-1))
+    assert sentence_bleu4(["戊", "甲乙丙丁"], ["甲乙丙丁"] * 2) == pytest.approx(50)

@@ -1,0 +1,27 @@
+"""What the measures of a report say, on texts small enough to count by hand."""
+
+import pytest
+
+from common.domain.context import Context
+from common.domain.product import Attribute, Product
+from train_app.evaluation.measures import of_attributes
+
+
+def context(*values: str) -> Context:
+    attributes = tuple(Attribute(key="图案", value=value) for value in values)
+    return Context(product=Product(product_id="p", title="裙", category="裙", attributes=attributes))
+
+
+def test_attribute_values_are_counted_in_what_was_written_and_not_in_what_was_known() -> None:
+    contexts = [context("印花", "条纹"), context("刺绣"), context()]
+    texts = ["印花很美", "印花和条纹", "什么也没有"]
+    found = of_attributes("text", texts, ["有条纹", "有刺绣", "好"], contexts)
+    assert found["text.coverage"].value == pytest.approx((1 / 2 + 0) / 2), "the third product has no values and does not count"
+    assert found["text.fmr"].value == 0, "the human texts name 条纹 and 刺绣, the generated ones for them do not"
+    assert found["text.fmr"].n == 2
+    assert found["text.fcr"].value == pytest.approx(2 / 3)
+    assert found["text.div"].value == pytest.approx(1 / 3), "one of three pairs shares one value"
+
+
+def test_without_attributes_nothing_is_claimed() -> None:
+    assert of_attributes("text", ["好"], ["好"], [context()]) == {}
