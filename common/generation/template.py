@@ -12,6 +12,7 @@ from common.artifacts.digest import sha256_bytes
 from common.domain.context import Context
 from common.domain.money import Money
 from common.domain.product import BRAND, Product
+from common.domain.reason import QualityVerdict
 from common.errors import Refused
 from common.packs.schema import Piece, Templates
 from common.quality.verdict import Checker
@@ -41,11 +42,15 @@ class _Filled:
 _NOTHING = _Filled("", 0, frozenset())
 
 
-def fill_template(context: Context, *, templates: Templates, checker: Checker) -> str:
-    """The best-filled sentence for this context: codes first, then facts, then the user's past. Raises Refused when the pack has none."""
-    for text in _sentences(context, templates, checker):
-        if checker.judge(text, context=context).accepted:
-            return text
+def fill_template(context: Context, *, checker: Checker) -> tuple[str, QualityVerdict]:
+    """The best-filled sentence of the checker's pack for this context, and its verdict: codes first, then facts, then the user's past.
+
+    Raises Refused when no template of the pack passes.
+    """
+    for text in _sentences(context, checker.pack.templates, checker):
+        verdict = checker.judge(text, context=context)
+        if verdict.accepted:
+            return text, verdict
     raise Refused(
         f"no template of pack {checker.pack.name} passes its own checks for product {context.product.product_id} with codes "
         f"{dict(context.controls)}; add a last_resort to templates.yaml that does"

@@ -85,10 +85,9 @@ class Page:
     def _fill(self, context: Context) -> tuple[str, QualityVerdict]:
         """An empty text where no template is lawful for the product: its item then says so, and its neighbours are shown."""
         try:
-            text = fill_template(context, templates=self.live.pack.templates, checker=self.checker)
+            return fill_template(context, checker=self.checker)
         except Refused:
-            text = ""
-        return text, self.checker.judge(text, context=context)
+            return "", self.checker.judge("", context=context)
 
     def _alone(self, request: ReasonsRequest) -> list[Context | ItemReason]:
         """What the request itself tells: inline products for a user of whom nothing is known."""

@@ -1,10 +1,10 @@
 """A loaded bundle as evaluation takes it: written, judged and accepted as it would be served, under the same seeds."""
 
 from collections.abc import Iterable
+from functools import partial
 
 from common.bundle.load import LoadedBundle
 from common.domain.context import Context
-from common.domain.reason import QualityVerdict
 from common.generation.answer import AnswerPolicy
 from common.generation.candidates import Writer
 from common.generation.hf import HfEngine
@@ -31,13 +31,9 @@ def subject_of(bundle: LoadedBundle, contexts: Iterable[Context], *, k: int | No
     )
     checker = Checker(bundle.pack, threshold=answering.threshold)
 
-    def fill(context: Context) -> tuple[str, QualityVerdict]:
-        text = fill_template(context, templates=bundle.pack.templates, checker=checker)
-        return text, checker.judge(text, context=context)
-
     return Subject(
         writer=Writer(language, engine, vocabulary, answering.decoding, bundle.manifest.bundle_id),
         panel=Panel(checker, bundle.discriminator),
         policy=AnswerPolicy(k=k or answering.k, max_attempts=answering.max_attempts),
-        fill=fill,
+        fill=partial(fill_template, checker=checker),
     )

@@ -1,13 +1,12 @@
 """The one time that test is read: by the bundle as it will be served and, beside it, by what it is compared with, as they write."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
 
 from common.bundle.manifest import Answering
-from common.domain.context import Context
-from common.domain.reason import QualityVerdict
 from common.generation.answer import AnswerPolicy
 from common.generation.candidates import Writer
 from common.generation.panel import Panel, Scorer
@@ -56,9 +55,9 @@ def final_evaluation(
                 on_done=_told(on_progress, stage=f"evaluation of {name}"),
             )
             file.parent.mkdir(parents=True, exist_ok=True)
-            partial = file.with_suffix(".partial")
-            partial.write_text(made.model_dump_json(), encoding="utf-8")
-            partial.rename(file)
+            unfinished = file.with_suffix(".partial")
+            unfinished.write_text(made.model_dump_json(), encoding="utf-8")
+            unfinished.rename(file)
         found[name] = Evaluation.model_validate_json(file.read_bytes())
     return found
 
@@ -67,15 +66,11 @@ def subject_of(bench: Workbench, answering: Answering, *, scorer: Scorer | None,
     """The bench's generator as a bundle with such answering would be served; `scorer` None: the rules alone decide."""
     checker = Checker(pack, threshold=answering.threshold)
 
-    def fill(context: Context) -> tuple[str, QualityVerdict]:
-        text = fill_template(context, templates=pack.templates, checker=checker)
-        return text, checker.judge(text, context=context)
-
     return Subject(
         writer=Writer(bench.policy.merged, bench.engine, bench.vocabulary, answering.decoding, f"{bench.run}/test"),
         panel=Panel(checker, scorer),
         policy=AnswerPolicy(k=answering.k, max_attempts=answering.max_attempts),
-        fill=fill,
+        fill=partial(fill_template, checker=checker),
     )
 
 

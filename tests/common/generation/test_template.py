@@ -35,7 +35,7 @@ CODES = [
 
 
 def fill(context: Context) -> str:
-    return fill_template(context, templates=PACK.templates, checker=CHECKER)
+    return fill_template(context, checker=CHECKER)[0]
 
 
 @pytest.mark.parametrize("item", [EARBUDS, BARE], ids=["all known", "nothing but a title"])
@@ -98,7 +98,7 @@ def test_the_same_context_gets_the_same_text() -> None:
 def test_a_pack_without_a_fitting_last_resort_is_told_so() -> None:
     templates = Templates(version="1", facts=(Piece(id="one", text="{brand}的商品"),), last_resort=(Piece(id="end", text="太短。"),))
     with pytest.raises(Refused, match="last_resort"):
-        fill_template(Context(product=BARE), templates=templates, checker=CHECKER)
+        fill_template(Context(product=BARE), checker=Checker(PACK.model_copy(update={"templates": templates})))
 
 
 WORDS = st.text(min_size=1, max_size=16) | st.sampled_from(["最佳", "真丝", "30小时", "【主题】", "不到三百", "看过的", "a" * 16, "\u200b"])
