@@ -28,6 +28,12 @@ check: install  ## style and types
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/mypy $(PACKAGES)
 
+starter: install  ## the starter bundle that the package carries, about fifteen minutes
+	$(RUN) $(VENV)/bin/liyou shop generate --out out/starter/shop
+	$(RUN) $(VENV)/bin/liyou data build out/starter/shop --out out/starter/snapshot
+	$(RUN) $(VENV)/bin/liyou train starter
+	$(RUN) $(VENV)/bin/python -m train_app.make_starter bundle out/starter/train
+
 fix: install
 	$(VENV)/bin/ruff format .
 	$(VENV)/bin/ruff check --fix .

@@ -5,6 +5,7 @@ perplexity 2.44 a token, 94 % of values copied. `--steps 3524` makes its like; t
 """
 
 import copy
+import shutil
 import time
 from collections.abc import Iterable, Iterator
 from itertools import count, islice
@@ -15,14 +16,16 @@ import typer
 from rich.console import Console
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
+from common.bundle.admission import admit
 from common.domain.controls import ControlVocabulary
-from common.errors import ConfigError
+from common.errors import BundleNotFound, ConfigError
 from common.packs.load import load_pack
 from train_app.pretraining.documents import Document, documents
 from train_app.pretraining.loop import Encoded, PretrainingConfig, Report, measure, new_model, rows, train
 from train_app.pretraining.tokenizer import train_tokenizer
 from train_app.sample_shop.catalogue import pretraining_texts
 
+STARTER = Path("common/starter")
 SHOP_LISTINGS = 2000
 """Listings of one simulated shop; training goes through as many shops as it has time for."""
 
@@ -127,8 +130,23 @@ def _encoded(source: Iterable[Document], tokenizer: PreTrainedTokenizerFast) -> 
         yield Encoded(ids=(*given, *text["input_ids"], end_id), given=len(given), copied=tuple(copied))
 
 
-def main(
-    out: Annotated[Path, typer.Option(help="folder to write the base to")] = Path("common/starter/base"),
+def make_bundle(trained: Path, out: Path) -> str:
+    """The bundle of a finished run, checked and copied to where the package carries it; returns its id. Replaces the one before."""
+    folders = sorted(trained.glob("bundles/lb-*"), key=lambda folder: folder.stat().st_mtime)
+    if not folders:
+        raise BundleNotFound(f"{trained}: no bundles/lb-* there; train one first: liyou train starter")
+    admitted = admit(folders[-1])
+    shutil.rmtree(out, ignore_errors=True)
+    shutil.copytree(folders[-1], out)
+    return admitted.manifest.bundle_id
+
+
+app = typer.Typer(add_completion=False, help="What lies in common/starter: a base, and a bundle trained on it.")
+
+
+@app.command()
+def base(
+    out: Annotated[Path, typer.Option(help="folder to write the base to")] = STARTER / "base",
     seed: Annotated[int, typer.Option(help="of shops, documents and weights")] = 1,
     steps: Annotated[int | None, typer.Option(help="training steps: repeatable on one machine")] = None,
     minutes: Annotated[float | None, typer.Option(help="wall-clock budget instead of steps: not repeatable")] = None,
@@ -138,5 +156,14 @@ def main(
     make_base(out, seed=seed, steps=steps, minutes=minutes, checkpoint_minutes=checkpoint_minutes)
 
 
+@app.command()
+def bundle(
+    trained: Annotated[Path, typer.Argument(help="`out` of the run: the folder with bundles/")],
+    out: Annotated[Path, typer.Option(help="folder to copy the bundle to")] = STARTER / "bundle",
+) -> None:
+    """Copy the newest bundle of a run to where the package carries it."""
+    print(make_bundle(trained, out))
+
+
 if __name__ == "__main__":
-    typer.run(main)
+    app()
