@@ -56,6 +56,7 @@ def serve(
         phases.done("bundle checks")
         os.environ.update(RAY_ENVIRONMENT)
         with connect(num_cpus=max(NUM_CPUS, os.cpu_count() or 1)):
+            stop_on_signals()
             phases.done("ray")
             try:
                 options = {"host": host, "port": port, "request_timeout_s": settings.http.deadline.max_ms / 1000 + 5}
@@ -88,15 +89,23 @@ class Phases:
         self._since = now
 
 
-@contextmanager
-def stopped_by_signals() -> Iterator[None]:
-    """SIGTERM and SIGINT unwind the block like an exception, so that what it started is stopped; that is success, exit code 0."""
+def stop_on_signals() -> None:
+    """SIGTERM and SIGINT become an exception in the main thread, so that what was started is stopped on the way out.
+
+    Called again once Ray is up: `ray.init` puts a handler of its own in place, under which SIGTERM aborts the process.
+    """
 
     def stop(number: int, frame: object) -> None:
         raise Stopped
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
+
+
+@contextmanager
+def stopped_by_signals() -> Iterator[None]:
+    """Being told to stop is success: exit code 0."""
+    stop_on_signals()
     try:
         yield
     except Stopped:
