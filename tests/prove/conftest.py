@@ -1,6 +1,7 @@
 """The sample shop, the starter bundle, servers that are gone when a test is, and the figures that `make prove` writes down.
 
-LIYOU_PROVE_RESULTS names the file for the figures; LIYOU_PROVE_BUNDLE another bundle than the starter, to try things.
+LIYOU_PROVE_RESULTS names the file for the figures. To try things: LIYOU_PROVE_BUNDLE is another bundle than the starter, LIYOU_PROVE_SHOP
+the snapshot of a sample shop that was made before.
 """
 
 import os
@@ -141,12 +142,13 @@ class Shop:
 
 @pytest.fixture(scope="session")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Shop:
-    folder = tmp_path_factory.mktemp("shop")
-    generate_shop(folder / "raw")
-    build_snapshot(folder / "raw", folder / "snapshot")
-    snapshot, vocabulary = Snapshot.open(folder / "snapshot"), load_pack("shop").vocabulary
+    folder = Path(os.environ.get("LIYOU_PROVE_SHOP") or tmp_path_factory.mktemp("shop") / "snapshot")
+    if not folder.exists():
+        generate_shop(folder.parent / "raw")
+        build_snapshot(folder.parent / "raw", folder)
+    snapshot, vocabulary = Snapshot.open(folder), load_pack("shop").vocabulary
     rows = {example_id(row): row for row in snapshot.reasons()}
-    return Shop(folder / "snapshot", snapshot, vocabulary, split(examples(snapshot, vocabulary=vocabulary)), rows)
+    return Shop(folder, snapshot, vocabulary, split(examples(snapshot, vocabulary=vocabulary)), rows)
 
 
 def bundle_folder() -> Path:

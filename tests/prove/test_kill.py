@@ -23,7 +23,7 @@ KILLS = {"sft": 3, "discriminator": 3, "adversarial 1": 1, "filtering 1": 1, "se
 """Stage -> the step whose progress is the signal: past a checkpoint where the stage has one in its middle."""
 SEEING = ("discriminator.rows=64", "discriminator.steps=20")
 """With the preset's sixteen rows a discriminator can come out blind by chance, and the stages that need it are left out."""
-SILENCE_S, RESTART_S = 300.0, 180.0
+SILENCE_S, RESTART_S = 600.0, 300.0
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,8 @@ import orjson
 import psutil
 import pytest
 
+from serve_app.state.live import STARTER
+
 pytestmark = pytest.mark.prove
 
 FIRST_REASON_S = 40.0
@@ -27,8 +29,8 @@ OVER = b'{"items": "' + b"x" * 20_000_000 + b'"}'
 @pytest.fixture(scope="module")
 def started(bundle: Path, serving: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
     """A server as the README starts it, asked for a reason the moment that it says it is there."""
-    del bundle  # it must be there: this command names none
-    with serving(log=tmp_path_factory.mktemp("start") / "serve.log") as server:
+    words = () if bundle == STARTER else ("--bundle", str(bundle))
+    with serving(*words, log=tmp_path_factory.mktemp("start") / "serve.log") as server:
         answer = httpx2.post(f"{server.url}/v1/reasons", json={"items": [{"product": MILK}]}, timeout=60)
         yield {"server": server, "answer": answer, "first_reason_s": time.monotonic() - server.started}
 
