@@ -103,7 +103,7 @@ def of_selection(groups: Sequence[Sequence[QualityVerdict]], clean: Sequence[Seq
     """What the discriminator adds on top of the rules, by the ground truth, among candidates that pass every check.
 
     best.first_passing: the first candidate that passes, as one would do without a discriminator. best.by_discriminator: the passing one it
-    scores highest. best.gain: their paired difference. discriminator.auc: judge-broken against judge-clean.
+    scores highest. best.gain: their paired difference. discriminator.auc: judge-broken against judge-clean, where there are both.
     """
     first, best, scored = [], [], []
     for verdicts, truths in zip(groups, clean, strict=True):
@@ -118,10 +118,11 @@ def of_selection(groups: Sequence[Sequence[QualityVerdict]], clean: Sequence[Seq
     if scored:
         scores, outcome = np.array([s for s, _ in scored], float), np.array([t for _, t in scored], bool)
         n = len(scores)
-        measures["discriminator.auc"] = Interval(value=auc(scores[outcome], scores[~outcome]), n=n)
+        if outcome.any() and not outcome.all():
+            measures["discriminator.auc"] = Interval(value=auc(scores[outcome], scores[~outcome]), n=n)
         measures["discriminator.ece_judge"] = Interval(value=expected_calibration_error(scores, outcome), n=n)
         measures["discriminator.brier_judge"] = Interval(value=brier(scores, outcome), n=n)
-    return {name: measure for name, measure in measures.items() if np.isfinite(measure.value)}
+    return measures
 
 
 def as_numbers(measures: Mapping[str, Interval]) -> dict[str, float]:

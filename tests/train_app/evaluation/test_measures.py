@@ -4,7 +4,8 @@ import pytest
 
 from common.domain.context import Context
 from common.domain.product import Attribute, Product
-from train_app.evaluation.measures import of_attributes
+from common.domain.reason import CheckResult, QualityVerdict
+from train_app.evaluation.measures import of_attributes, of_selection
 
 
 def context(*values: str) -> Context:
@@ -25,3 +26,9 @@ def test_attribute_values_are_counted_in_what_was_written_and_not_in_what_was_kn
 
 def test_without_attributes_nothing_is_claimed() -> None:
     assert of_attributes("text", ["好"], ["好"], [context()]) == {}
+
+
+def test_where_all_is_clean_nothing_is_said_of_telling_broken_from_clean() -> None:
+    passing = QualityVerdict(accepted=True, score=0.7, checks={"facts": CheckResult(name="facts", passed=True)})
+    assert "discriminator.auc" not in of_selection([[passing], [passing]], [[True], [True]])
+    assert of_selection([[passing], [passing]], [[True], [False]])["discriminator.auc"].value == 0.5
