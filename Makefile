@@ -54,5 +54,8 @@ fix: install
 	$(VENV)/bin/ruff format .
 	$(VENV)/bin/ruff check --fix .
 
+openapi: install  ## after a change of common/contract/wire.py
+	$(RUN) $(VENV)/bin/python -m serve_app.http.openapi
+
 clean:
 	rm -rf out build .mypy_cache .ruff_cache

@@ -1,1 +1,1 @@
-"""What training, tuning, serving and the client agree on. Imports neither ray nor fastapi; see ARCHITECTURE.md for the order of its folders."""
+"""What training, tuning, serving and the client agree on. Imports neither ray nor fastapi; ARCHITECTURE.md has the order of its folders."""

@@ -1,4 +1,4 @@
-"""Everything a reason is written from: the product, what is known of the user, and the codes. A prompt is made of this and of nothing else."""
+"""Everything a reason is written from: the product, what is known of the user, the codes. A prompt is made of this and nothing else."""
 
 from typing import Literal
 
