@@ -135,12 +135,22 @@ def test_links_between_documents_resolve(document: Path) -> None:
             assert (document.parent / target).exists(), f"{document.name} links to {target}"
 
 
+def test_every_path_of_the_architecture_exists() -> None:
+    text = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
+    for path in re.findall(r"`((?:common|train_app|serve_app|cluster|tests)/[^`*]*)`", text):
+        assert (ROOT / path).exists(), path
+    parent = ""
+    for indent, folder in re.findall(r"^( {4,6})([a-z_]+)/ ", text, re.MULTILINE):
+        parent = folder if len(indent) == 4 else parent
+        assert (ROOT / (folder if len(indent) == 4 else f"{parent}/{folder}")).is_dir(), folder
+
+
 @pytest.mark.parametrize("document", documents(), ids=lambda path: path.name)
 def test_make_is_asked_for_targets_that_it_has(document: Path) -> None:
-    recipes = dict(re.findall(r"^([a-z-]+):.*\n\t(.+)", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)) | {"install": "."}
-    text = document.read_text(encoding="utf-8")
-    for target in re.findall(r"(?:`|^ {4})make ([a-z-]+)", text, re.MULTILINE):
-        assert recipes.get(target), f"{document.name} tells to `make {target}`"
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
+    for target in sorted(set(re.findall(r"(?:`|^ {4})make ([a-z-]+)", document.read_text(encoding="utf-8"), re.MULTILINE))):
+        asked = subprocess.run(["make", "--dry-run", target], cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+        assert asked.returncode == 0, f"{document.name} tells to `make {target}`: {asked.stderr}"
 
 
 @pytest.mark.parametrize("document", documents(), ids=lambda path: path.name)
