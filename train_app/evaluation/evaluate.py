@@ -9,6 +9,8 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import torch
+
 from common.config import Frozen
 from common.domain.context import Context
 from common.domain.reason import QualityVerdict, Reason
@@ -178,9 +180,10 @@ def _perplexity(writer: Writer, examples: Sequence[Example], *, seed: int) -> Me
     logprobs = [0.0] * len(encoded)
     for start in range(0, len(order), FEATURE_BATCH):
         rows = order[start : start + FEATURE_BATCH]
-        states = teacher_forced(
-            writer.language.model, [encoded[row].ids for row in rows], prompt_lens=[encoded[row].prompt_len for row in rows]
-        )
+        with torch.no_grad():
+            states = teacher_forced(
+                writer.language.model, [encoded[row].ids for row in rows], prompt_lens=[encoded[row].prompt_len for row in rows]
+            )
         for row, state in zip(rows, states, strict=True):
             logprobs[row] = float(state.logprob_T.sum())
     return of_perplexity(
