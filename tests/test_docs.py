@@ -13,6 +13,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -36,7 +37,7 @@ from train_app.config import TrainConfig
 ROOT = Path(__file__).resolve().parents[1]
 READMES = ("README.md", "README.zh.md")
 PROGRAMS = ("liyou", "make", "curl")
-START_S, STOP_S = 180, 60
+START_S, STOP_S = 300, 60
 LONGEST_SECTION = 45
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:ray.*")
@@ -240,7 +241,10 @@ class Workplace:
             )
             try:
                 assert process.stdout is not None
+                patience = threading.Timer(START_S, os.killpg, (process.pid, signal.SIGKILL))
+                patience.start()
                 first = process.stdout.readline()
+                patience.cancel()
                 assert first.startswith("serving "), f"{line}\n{first}\n{log.read_text()}"
                 yield f"http://127.0.0.1:{port}"
                 process.send_signal(signal.SIGTERM)
