@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from common.errors import BadInput
-from common.language.base_model import teacher_forced
+from common.language.base_model import answer_logprobs
 from common.language.prompt import build_prompt
 from common.language.tokens import encode_example, encode_prompt
 from train_app.config import SftConfig
@@ -49,8 +49,8 @@ def cross_entropy(bench: Workbench, rows: Sequence[Row], *, tokens: float) -> Te
     if not rows:
         return torch.zeros((), device=bench.parallel.device)
     with _autocast(bench):
-        states = teacher_forced(bench.policy.language.model, [ids for ids, _ in rows], prompt_lens=[start for _, start in rows])
-    return -torch.cat([state.logprob_T for state in states]).sum() / tokens
+        logprobs = answer_logprobs(bench.policy.language.model, [ids for ids, _ in rows], prompt_lens=[start for _, start in rows])
+    return -torch.cat(logprobs).sum() / tokens
 
 
 def num_answer_tokens(rows: Sequence[Row]) -> int:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from common.errors import TrainingDiverged
 from common.generation.candidates import Candidate
-from common.language.base_model import teacher_forced
+from common.language.base_model import answer_logprobs, teacher_forced
 from common.quality.discriminator import Discriminator, features_batch
 from train_app.config import AdversarialConfig
 from train_app.data.examples import Example
@@ -93,9 +93,7 @@ def adversarial_round(
         metrics = dict(rollout.means)
         try:
             metrics |= policy_step(bench, rollout, policy_optimiser, config, examples, reference, stage=stage, step=step)
-            assert step or not starts_at_reference or metrics["kl"] < 1e-6, (
-                "the reference is not the adapter that the policy starts from"
-            )
+            assert step or not starts_at_reference or metrics["kl"] < 1e-6, "the reference is not the adapter that the policy starts from"
             bench.seed_step(stage, step)
             if accuracy <= config.throttle_high:
                 seed = bench.seed(stage, step, "critic")
@@ -187,7 +185,7 @@ def policy_step(
     own_tokens = float(num_answer_tokens(encoded))
     tokens, texts = bench.parallel.sum([own_tokens, float(len(encoded))])
     with torch.no_grad(), bench.policy.holding(reference):
-        anchors = [state.logprob_T for state in teacher_forced(model, ids, prompt_lens=starts)]
+        anchors = answer_logprobs(model, ids, prompt_lens=starts)
     optimiser.zero()
     states = teacher_forced(model, ids, prompt_lens=starts)
     kl = torch.stack([kl_k3(s.logprob_T, anchor).sum() for s, anchor in zip(states, anchors, strict=True)]).sum() / tokens
