@@ -235,14 +235,16 @@ class Workplace:
             port = probe.getsockname()[1]
         log = self.folder / "serve.log"
         words = [*shlex.split(line, comments=True), "--port", str(port)]
-        with log.open("w") as err:
-            process = subprocess.Popen(
+        with (
+            log.open("w") as err,
+            subprocess.Popen(
                 words, cwd=self.folder, env=self.environment, stdout=subprocess.PIPE, stderr=err, text=True, start_new_session=True
-            )
+            ) as process,
+        ):
+            patience = threading.Timer(START_S, os.killpg, (process.pid, signal.SIGKILL))
+            patience.start()
             try:
                 assert process.stdout is not None
-                patience = threading.Timer(START_S, os.killpg, (process.pid, signal.SIGKILL))
-                patience.start()
                 first = process.stdout.readline()
                 patience.cancel()
                 assert first.startswith("serving "), f"{line}\n{first}\n{log.read_text()}"
@@ -250,9 +252,9 @@ class Workplace:
                 process.send_signal(signal.SIGTERM)
                 assert process.wait(STOP_S) == 0, log.read_text()
             finally:
+                patience.cancel()
                 if process.poll() is None:
                     os.killpg(process.pid, signal.SIGKILL)
-                    process.wait()
 
 
 @pytest.fixture(scope="module")
