@@ -11,13 +11,18 @@ from train_app.stages.state import State, read_state, write_state
 
 
 def report(state: State, *, parallel: Parallel) -> None:
-    """A barrier over all workers. Ray keeps the bytes under the run's storage before this returns, so a killed worker resumes here."""
+    """A barrier over all workers. Ray has the bytes and knows of them before this returns, so a killed worker resumes here.
+
+    `ray.train.report` alone returns once the bytes are stored; Ray asks its workers every few seconds what they have reported, and of
+    those killed before it asked it starts from the report before.
+    """
     with TemporaryDirectory(prefix="liyou-state-") as folder:
         checkpoint = None
         if parallel.leads:
             write_state(state, Path(folder))
             checkpoint = ray.train.Checkpoint.from_directory(folder)
         ray.train.report({"stage": state.stage, "step": state.step}, checkpoint=checkpoint)
+        ray.train.get_all_reported_checkpoints(consistency_mode=ray.train.CheckpointConsistencyMode.COMMITTED)
 
 
 def resumed(*, inputs: str, start: Callable[[], State]) -> State:
