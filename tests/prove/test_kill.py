@@ -141,7 +141,7 @@ def progress_of(process: "subprocess.Popen[bytes]") -> Iterator[Iterator[tuple[f
     try:
         yield iter(lambda: lines.get(timeout=SILENCE_S), None)
     except BaseException:
-        print("".join(words[-40:]))
+        print("".join(words)[-6000:])
         raise
 
 
