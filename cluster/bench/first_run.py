@@ -90,7 +90,7 @@ def ids(out: Path = RESULTS / "first_run_ids.json") -> None:
 
 @app.command()
 def run(port: Port = 8000, ids_file: Path = RESULTS / "first_run_ids.json", out: Path = RESULTS) -> None:
-    """Trains, measures and serves both sets, and writes first_run.json and first_run.md into `out`. Half an hour on two idle cores."""
+    """Trains, measures and serves both sets, and writes first_run.json and first_run.md into `out`. Meant to take less than 45 minutes on two idle cores."""
     if not ids_file.is_file() or json.loads(ids_file.read_text(encoding="utf-8")) != announced():
         raise BadInput(f"{ids_file}: is not what this data, split and scoring give; write it with `ids` and commit it first")
     clock = Clock(Path("out/first_run_seconds.json"))
