@@ -26,6 +26,7 @@ LAYERS = (
     {"quality"},
     {"generation"},
     {"bundle"},
+    {"starter"},
 )
 TORCH_HOMES = {
     "common/language/base_model.py",
