@@ -41,7 +41,7 @@ from train_app.runtime.setting_up import read_splits
 from train_app.stages.state import Progress
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False, no_args_is_help=True)
-console = Console(highlight=False)
+console = Console(highlight=False, markup=False, soft_wrap=True)
 IMPORTERS = {"advertisegen": import_advertisegen, "kobe": import_kobe}
 RESULTS = Path("docs/results")
 SERVE = Path(__file__).parent / "serve_real.yaml"
@@ -90,7 +90,10 @@ def ids(out: Path = RESULTS / "first_run_ids.json") -> None:
 
 @app.command()
 def run(port: Port = 8000, ids_file: Path = RESULTS / "first_run_ids.json", out: Path = RESULTS) -> None:
-    """Trains, measures and serves both sets, and writes first_run.json and first_run.md into `out`. Meant to take less than 45 minutes on two idle cores."""
+    """Trains, measures and serves both sets, and writes first_run.json and first_run.md into `out`.
+
+    Meant to take less than 45 minutes on two idle cores.
+    """
     if not ids_file.is_file() or json.loads(ids_file.read_text(encoding="utf-8")) != announced():
         raise BadInput(f"{ids_file}: is not what this data, split and scoring give; write it with `ids` and commit it first")
     clock = Clock(Path("out/first_run_seconds.json"))
@@ -154,7 +157,7 @@ def announced() -> dict[str, object]:
 
 def trained(name: str, clock: "Clock") -> TrainResult:
     config = preset(name)
-    console.rule(f"[bold]{name}[/]", align="left")
+    console.rule(name, align="left")
     with (
         connect(num_cpus=config.runtime.num_workers + 1, num_threads=config.runtime.threads_per_worker),
         console_progress() as show,
