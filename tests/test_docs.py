@@ -245,9 +245,9 @@ class Workplace:
             patience.start()
             try:
                 assert process.stdout is not None
-                first = process.stdout.readline()
+                said = next((words for words in process.stdout if words.startswith("serving ")), None)
                 patience.cancel()
-                assert first.startswith("serving "), f"{line}\n{first}\n{log.read_text()}"
+                assert said, f"{line}\nended with {process.wait(STOP_S)}\n{log.read_text()}"
                 yield f"http://127.0.0.1:{port}"
                 process.send_signal(signal.SIGTERM)
                 assert process.wait(STOP_S) == 0, log.read_text()
