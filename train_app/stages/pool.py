@@ -2,9 +2,8 @@
 
 from collections.abc import Callable, Sequence
 
-from common.generation.candidates import Candidate
-
 from common.domain.context import Context
+from common.generation.candidates import Candidate
 from train_app.data.examples import Example
 from train_app.stages.state import OnProgress, Progress, Save, State, TextPair, pack_rows, unpack_rows
 from train_app.stages.workbench import Workbench, written

@@ -4,20 +4,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from common.generation.candidates import Candidate, Writer
-from common.quality.verdict import Checker
 from torch import nn
 
 from common.domain.context import Context
 from common.domain.controls import ControlVocabulary
 from common.domain.decoding import DecodingParams
 from common.domain.token_features import TokenFeatures
+from common.generation.candidates import Candidate, Writer
 from common.generation.features import token_features
 from common.generation.hf import HfEngine
 from common.generation.sampling import sequence_seed
 from common.language.prompt import build_prompt
 from common.language.tokens import encode_example, encode_prompt
 from common.quality.discriminator import Discriminator, discriminator_config
+from common.quality.verdict import Checker
 from train_app.config import DiscriminatorStageConfig
 from train_app.data.examples import Example
 from train_app.data.split import Splits
