@@ -36,7 +36,7 @@ def evaluate(
     from train_app.data.split import split
     from train_app.evaluation.evaluate import evaluate as measure
     from train_app.evaluation.report.render import render
-    from train_app.evaluation.subject import subject_of
+    from train_app.evaluation.subject import subject_of_bundle
     from train_app.evaluation.truth import truth_of
 
     if truth not in (None, "sample_shop"):
@@ -49,7 +49,7 @@ def evaluate(
     with Progress(console=Console(stderr=True), disable=as_json) as bars:
         task = bars.add_task("requests", total=len(test))
         found = measure(
-            subject_of(loaded, [example.context for example in test], k=k),
+            subject_of_bundle(loaded, [example.context for example in test], k=k),
             test,
             truth=truth_of("sample_shop" if truth else None),
             on_done=lambda done, total: bars.update(task, completed=done, total=total),

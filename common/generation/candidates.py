@@ -5,6 +5,7 @@ An engine that many callers share takes `sequences` and gives back what `candida
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from collections.abc import Sequence as Many
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -60,6 +61,11 @@ def sequences(
             seed = sequence_seed(run=run_id, stage=STAGE, step=0, item=context.product.product_id, codes=codes, candidate=number)
             made.append(Sequence(prompt_ids=prompt.ids, prefix_len=prompt.prefix_len, seed=seed, null_prompt_ids=prompt.null_ids))
     return made
+
+
+def longest_prompt(contexts: Iterable[Context], *, language: LanguageModel, vocabulary: ControlVocabulary) -> int:
+    """Tokens of the longest prompt: with the answer's, the room that an engine needs. Raises PromptTooLong, BadControl."""
+    return max(len(encode_prompt(build_prompt(context, vocabulary=vocabulary), language).ids) for context in contexts)
 
 
 def candidate(generated: Generated, language: LanguageModel) -> Candidate:

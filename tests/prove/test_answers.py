@@ -9,7 +9,7 @@ import pytest
 
 from common.bundle.load import load_bundle
 from train_app.evaluation.evaluate import Evaluation, evaluate
-from train_app.evaluation.subject import subject_of
+from train_app.evaluation.subject import subject_of_bundle
 from train_app.evaluation.truth import truth_of
 
 pytestmark = pytest.mark.prove
@@ -27,7 +27,7 @@ def asked(shop: Any) -> list[Any]:
 @pytest.fixture(scope="module")
 def evaluation(bundle: Path, asked: list[Any]) -> Evaluation:
     loaded = load_bundle(bundle)
-    subject = subject_of(loaded, [example.context for example in asked])
+    subject = subject_of_bundle(loaded, [example.context for example in asked])
     return evaluate(subject, asked, truth=truth_of("sample_shop"), num_samples=len(asked))
 
 

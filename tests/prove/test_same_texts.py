@@ -19,7 +19,7 @@ from common.language.prompt import build_prompt
 from common.language.tokens import encode_example
 from serve_app.graph.generator_deployment import Generator
 from serve_app.graph.quality_deployment import panel_of
-from train_app.evaluation.subject import subject_of
+from train_app.evaluation.subject import subject_of_bundle
 
 pytestmark = pytest.mark.prove
 
@@ -60,7 +60,7 @@ def singles(pages: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def test_examples_evaluation_and_serving_have_the_same_prompt_ids(shop: Any, loaded: LoadedBundle, figures: Any) -> None:
     every = [example for part in (shop.splits.train, shop.splits.test) for example in part[:: len(part) // 100][:100]]
-    subject = subject_of(loaded, [example.context for example in every])
+    subject = subject_of_bundle(loaded, [example.context for example in every])
 
     def ids(contexts: Sequence[Context]) -> list[tuple[int, ...]]:
         made = sequences(contexts, language=loaded.language, vocabulary=loaded.pack.vocabulary, run_id="any", k=1, attempt=0)

@@ -1,20 +1,17 @@
 """The one time that test is read: by the bundle as it will be served and, beside it, by what it is compared with, as they write."""
 
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 import torch
 
 from common.bundle.manifest import Answering
-from common.generation.answer import AnswerPolicy
 from common.generation.candidates import Writer
-from common.generation.panel import Panel, Scorer
-from common.generation.template import fill_template
+from common.generation.panel import Scorer
 from common.packs.schema import Pack
-from common.quality.verdict import Checker
 from train_app.config import EvaluationConfig
-from train_app.evaluation.evaluate import Evaluation, Subject, evaluate
+from train_app.evaluation.evaluate import Evaluation, evaluate
+from train_app.evaluation.subject import subject_of
 from train_app.evaluation.truth import truth_of
 from train_app.stages.selection import SFT, candidate
 from train_app.stages.state import OnProgress, Progress, State
@@ -45,7 +42,9 @@ def final_evaluation(
         file = folder / FOLDER / f"{name}.json"
         if not file.is_file():
             bench.load(adapters[name])
-            subject = subject_of(bench, answering if name == CHOSEN else alone, scorer=scorer if name == CHOSEN else None, pack=pack)
+            asked = answering if name == CHOSEN else alone
+            writer = Writer(bench.policy.merged, bench.engine, bench.vocabulary, asked.decoding, f"{bench.run}/test")
+            subject = subject_of(writer, scorer if name == CHOSEN else None, answering=asked, pack=pack)
             rows = bench.splits.test[: config.rows]
             made = evaluate(
                 subject,
@@ -60,18 +59,6 @@ def final_evaluation(
             unfinished.rename(file)
         found[name] = Evaluation.model_validate_json(file.read_bytes())
     return found
-
-
-def subject_of(bench: Workbench, answering: Answering, *, scorer: Scorer | None, pack: Pack) -> Subject:
-    """The bench's generator as a bundle with such answering would be served; `scorer` None: the rules alone decide."""
-    checker = Checker(pack, threshold=answering.threshold)
-
-    return Subject(
-        writer=Writer(bench.policy.merged, bench.engine, bench.vocabulary, answering.decoding, f"{bench.run}/test"),
-        panel=Panel(checker, scorer),
-        policy=AnswerPolicy(k=answering.k, max_attempts=answering.max_attempts),
-        fill=partial(fill_template, checker=checker),
-    )
 
 
 def _told(on_progress: OnProgress, *, stage: str) -> Callable[[int, int], None]:
