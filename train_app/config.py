@@ -97,7 +97,7 @@ class AdversarialConfig(Frozen):
     throttle_high: float = Field(0.8, gt=0.5, le=1, description="above this accuracy (moving average) the discriminator rests")
     throttle_low: float = Field(0.5, ge=0, lt=1, description="below this accuracy its reward counts nothing: it knows less than a coin")
     max_kl: float = Field(0.5, gt=0, description="nats a token; above it the last good state comes back")
-    min_distinct: float = Field(0.85, ge=0, le=1, description="distinct bigrams of a step's samples against those of the first step")
+    min_distinct: float = Field(0.85, ge=0, le=1, description="distinct bigrams (moving average) against the first step's")
     min_unique: float = Field(0.5, ge=0, le=1, description="share of different texts among a step's samples")
 
 

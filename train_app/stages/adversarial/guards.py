@@ -12,8 +12,11 @@ def variety(texts: Sequence[str]) -> dict[str, float]:
     return {"unique": len(set(texts)) / max(1, len(texts)), "distinct_2": len(set(bigrams)) / max(1, len(bigrams))}
 
 
-def tripped(metrics: Mapping[str, float], *, first: Mapping[str, float], config: AdversarialConfig) -> str | None:
-    """A sentence when the run has diverged or collapsed; `first` holds the measures of the first step."""
+def tripped(metrics: Mapping[str, float], *, first_distinct: float, config: AdversarialConfig) -> str | None:
+    """A sentence when the run has diverged or collapsed; `first_distinct` is `distinct_2` of the first step.
+
+    Distinct bigrams are read as a moving average: one step's few samples fell to 80 % of the first step's by chance.
+    """
     for name, value in metrics.items():
         if not isfinite(value):
             return f"{name} is {value}"
@@ -21,7 +24,7 @@ def tripped(metrics: Mapping[str, float], *, first: Mapping[str, float], config:
         return f"the policy is {metrics['kl']:.3f} nats a token from SFT; at most {config.max_kl} is allowed"
     if metrics["unique"] < config.min_unique:
         return f"only {metrics['unique']:.0%} of the samples differ from each other; at least {config.min_unique:.0%} must"
-    if metrics["distinct_2"] < config.min_distinct * first["distinct_2"]:
-        fell = f"distinct bigrams fell from {first['distinct_2']:.3f} to {metrics['distinct_2']:.3f}"
+    if metrics["distinct_average"] < config.min_distinct * first_distinct:
+        fell = f"distinct bigrams fell from {first_distinct:.3f} to {metrics['distinct_average']:.3f}"
         return f"{fell}; {config.min_distinct:.0%} of the start is the least"
     return None

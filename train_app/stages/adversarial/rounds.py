@@ -28,7 +28,7 @@ from train_app.stages.state import OnProgress, Progress, Save, State, TextPair, 
 from train_app.stages.workbench import Answer, Workbench, written
 
 SMOOTHING = 0.9
-"""Of the moving average of the discriminator's accuracy, which the throttle reads."""
+"""Of the moving averages of the discriminator's accuracy, which the throttle reads, and of distinct bigrams, which a guard reads."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,9 +72,7 @@ def adversarial_round(
     replay = Replay(config.replay_size, [(row[0], tuple(row[1:])) for row in unpack_rows(state.group("replay"))])
     good = (state.group("policy"), state.group(GROUP))
     accuracy = float(str(state.values.get("accuracy", 0.65)))
-    first: dict[str, float] | None = None
-    if isinstance(saved := state.values.get("first"), dict) and state.step:
-        first = {name: float(str(value)) for name, value in saved.items()}
+    first, distinct = (float(str(state.values[name])) if state.step else None for name in ("first_distinct", "distinct"))
     stopped: str | None = None
     total = config.steps_per_round
     step = state.step
@@ -105,9 +103,10 @@ def adversarial_round(
             stopped = str(error)
             break
         replay.add(current)
-        first = first or dict(metrics)
-        metrics["accuracy_average"] = accuracy
-        stopped = tripped(metrics, first=first, config=config)
+        first = metrics["distinct_2"] if first is None else first
+        distinct = SMOOTHING * (first if distinct is None else distinct) + (1 - SMOOTHING) * metrics["distinct_2"]
+        metrics |= {"accuracy_average": accuracy, "distinct_average": distinct}
+        stopped = tripped(metrics, first_distinct=first, config=config)
         step += 1
         bench.merge()
         on_progress(Progress(stage=stage, step=step, total=total, metrics=metrics, texts=_texts(rollout, examples)))
@@ -117,13 +116,13 @@ def adversarial_round(
             kept = kept.with_group("optimiser", policy_optimiser.tensors()).with_group("critic", critic_optimiser.tensors())
             kept = kept.with_group("replay", pack_rows([[index, *ids] for index, ids in replay.samples]))
             if step < total:
-                save(kept.with_values({"accuracy": accuracy, "first": dict(first)}).at(step))
+                save(kept.with_values({"accuracy": accuracy, "distinct": distinct, "first_distinct": first}).at(step))
     bench.load(good[0])
     if stopped:
         on_progress(Progress(stage=stage, step=step, total=total, note=f"stopped: {stopped}; the last good state is kept"))
     done = state.without_groups("optimiser", "critic").with_group("policy", good[0]).with_group(GROUP, good[1])
     done = done.with_group("replay", pack_rows([[index, *ids] for index, ids in replay.samples]))
-    return done.with_values({"accuracy": accuracy, "stopped": stopped, "first": dict(first or {})}).at(total)
+    return done.with_values({"accuracy": accuracy, "stopped": stopped}).at(total)
 
 
 def roll_out(
