@@ -11,6 +11,8 @@ ATTENTIVE = {"RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.25"}
 KEEPING = {"MALLOC_MMAP_THRESHOLD_": "2000000000", "MALLOC_TRIM_THRESHOLD_": "4000000000"}
 """glibc keeps the memory of a training step for the next one; given back and asked for again, a third of the time went into the kernel."""
 
+STARTUP_TIMEOUT = "timed out during startup"
+
 
 @contextmanager
 def connect(
@@ -42,6 +44,12 @@ def connect(
         )
     except ConnectionError as error:
         raise Unavailable(f"no Ray cluster answers at {address!r}; start one with `ray start --head` or leave the address out") from error
+    except Exception as error:
+        if STARTUP_TIMEOUT not in str(error):  # Ray raises a bare Exception for it
+            raise
+        raise Unavailable(
+            "Ray did not start on this machine in time: it is very busy, or short of memory; try again when it is not"
+        ) from error
     try:
         yield
     finally:

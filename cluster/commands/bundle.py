@@ -28,6 +28,7 @@ app = typer.Typer(
 )
 
 DEFAULT_ALIAS = "prod"
+LISTED = ("answer.model", "discriminator.auc")
 RegistryUri = Annotated[str, typer.Option("--registry", envvar="LIYOU_REGISTRY", help="a folder, file:///PATH or s3://BUCKET/PREFIX")]
 Name = Annotated[str, typer.Argument(help="a bundle's folder, or a version, an alias or the beginning of an id in the registry")]
 Alias = Annotated[str, typer.Option(help="the name that serving follows")]
@@ -50,16 +51,10 @@ def list_bundles(registry: RegistryUri = "registry", as_json: Json = False) -> N
     if as_json:
         _print_json({"registry": store.storage.uri, "aliases": aliases, "bundles": rows})
         return
-    table = Table(title=f"{len(rows)} bundles in {store.storage.uri}", title_justify="left")
-    table.add_column("bundle", no_wrap=True, min_width=35)
-    for heading in ("aliases", "created", "base", "metrics"):
-        table.add_column(heading)
+    print(f"{len(rows)} bundles in {store.storage.uri}")
     for row, manifest in zip(rows, found, strict=True):
-        metrics = "  ".join(f"{name} {metric.value:.3g}" for name, metric in list(manifest.metrics.items())[:4])
-        table.add_row(
-            str(row["bundle_id"]), " ".join(_of(aliases, manifest)), str(row["created_at"] or ""), manifest.base.digest[:12], metrics
-        )
-    Console().print(table)
+        told = "  ".join(f"{name} {manifest.metrics[name].value:.3f}" for name in LISTED if name in manifest.metrics)
+        print(f"{row['bundle_id']}  {' '.join(_of(aliases, manifest)):<12} base {manifest.base.digest[:12]}  {told}".rstrip())
 
 
 @app.command()

@@ -167,7 +167,9 @@ def pages(url: str, snapshot: "Snapshot") -> None:
         "returning, detailed": {"user": {"user_id": user_id}, "controls": {"style": "detailed"}},
         "new user, concise": {"controls": {"style": "concise"}},
     }
-    table = Table("product", *columns, show_lines=True)
+    table = Table(show_lines=True)
+    for heading in ("product", *columns):
+        table.add_column(heading, overflow="fold")
     answers = []
     for asked in columns.values():
         body = {**asked, "items": [{"product_id": product_id} for product_id in products]}

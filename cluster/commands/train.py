@@ -21,11 +21,16 @@ if TYPE_CHECKING:
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 SHOWN = ("loss", "validation_loss", "auc_fake", "auc_perturbed", "reward_realism", "checks_passed", "kl", "kept_share")
+PRESETS = Path(__file__).resolve().parents[2] / "train_app" / "configs"
+
+
+def presets() -> list[str]:
+    return sorted(path.stem for path in PRESETS.glob("*.yaml"))
 
 
 @app.command()
 def train(
-    config: Annotated[str, typer.Argument(help="a YAML file, or the name of a preset: demo, shop, smoke, advertisegen, kobe")],
+    config: Annotated[str, typer.Argument(help=f"a YAML file, or the name of a preset: {', '.join(presets())}")],
     overrides: Annotated[list[str] | None, typer.Argument(help="key=value, for example sft.learning_rate=1e-3 out=/tmp/run")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="one JSON object on stdout, progress as JSON lines on stderr")] = False,
     address: Annotated[str | None, typer.Option(help="of a running Ray cluster; left out, one is started on this machine")] = None,
@@ -51,14 +56,12 @@ def train(
 
 def config_path(name: str) -> Path:
     """A file as it is named, or the preset of that name."""
-    presets = Path(__file__).resolve().parents[2] / "train_app" / "configs"
     path = Path(name)
     if path.suffix in (".yaml", ".yml") or path.exists():
         return path
-    if not (presets / f"{name}.yaml").is_file():
-        known = ", ".join(sorted(preset.stem for preset in presets.glob("*.yaml")))
-        raise ConfigError(f"config: got {name!r}; expected a YAML file or one of {known}")
-    return presets / f"{name}.yaml"
+    if name not in presets():
+        raise ConfigError(f"config: got {name!r}; expected a YAML file or one of {', '.join(presets())}")
+    return PRESETS / f"{name}.yaml"
 
 
 @contextmanager

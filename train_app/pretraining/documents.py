@@ -1,7 +1,7 @@
 """What the starter base reads before it ever sees a reason: blocks as the prompt writes them, followed by text that copies from them.
 
 Four kinds, from the sample shop's pretraining texts (other seeds, other products, invented brands; never an annotated reason):
-a description (or its beginning) under its own cue or under the prompt's with every code free but the style, which its length measures;
+a description (or its beginning) under its own cue, or under the prompt's with the codes that can be read off it (Keskar et al. 2019: CTRL);
 a review; and `points`, which name fields of the blocks one after another, so that the model learns to look a value up.
 """
 
@@ -14,14 +14,17 @@ from common.domain.controls import Controls, ControlVocabulary
 from common.domain.product import BRAND, Attribute, Product
 from common.language.prompt import build_prompt
 from train_app.sample_shop.grammar.prices import Amount, fitting_amounts
+from train_app.sample_shop.listing import told_codes
 
 DESCRIPTION, REVIEW, POINTS = "【介绍】", "【评论】", "【要点】"
-KINDS = {"described": 0.20, "asked": 0.25, "reviewed": 0.30, "points": 0.25}
+KINDS = {"described": 0.10, "asked": 0.40, "reviewed": 0.25, "points": 0.25}
 NEW_USER_SHARE = 0.25
 UNHEARD_SHARE = 0.15
 """Products whose brand and one more attribute are made of any common characters: in a shop it never heard of, a base must copy."""
 SHORT_SHARE = 0.4
 STYLE_CHARS = {"concise": (18, 30), "detailed": (45, 80)}
+SECOND_HALVES = ("所以", "因此", "才", "还", "而且", "也", "但", "可")
+"""A clause that begins so answers the one before it."""
 EMOTIONS: tuple[Emotion, ...] = ("positive", "neutral", "negative")
 HISTORY = {"viewed": ("看过的", "看过", "浏览过的"), "purchased": ("买过的", "买过", "入手的"), "reviewed": ("评价过的", "点评过的")}
 HISTORY_NAMES = frozenset(name for names in HISTORY.values() for name in names)
@@ -65,9 +68,9 @@ def documents(listings: Iterable[Listing], *, vocabulary: ControlVocabulary, see
 def _document(kind: str, listing: Listing, past: Sequence[Listing], vocabulary: ControlVocabulary, rng: random.Random) -> Document:
     product, description, reviews = listing
     if kind == "asked" and rng.random() < SHORT_SHARE:
-        description = _shortened(description)
+        description = _shortened(description, rng)
     behavior = BehaviorSummary() if rng.random() < NEW_USER_SHARE else _behavior(past, rng)
-    controls = _style(description) if kind == "asked" else {}
+    controls = _codes(description) if kind == "asked" else {}
     known = {control.name for control in vocabulary.controls}
     context = Context(product=product, behavior=behavior, controls={k: v for k, v in controls.items() if k in known})
     prompt = build_prompt(context, vocabulary=vocabulary)
@@ -130,16 +133,26 @@ def _mention(listing: Listing | None, rng: random.Random) -> ProductMention | No
     return ProductMention(product_id=product.product_id, title=product.title, category=product.category, brand=brand)
 
 
-def _shortened(text: str) -> str:
-    """The longest beginning of whole clauses that is concise; the text itself where there is none."""
+def _shortened(text: str, rng: random.Random) -> str:
+    """A run of whole clauses that is concise; the text itself where there is none."""
     low, high = STYLE_CHARS["concise"]
-    ends = [i for i, character in enumerate(text) if character in "，。！" and low <= i + 1 <= high]
-    return f"{text[: ends[-1]]}。" if ends else text
+    ends = [i + 1 for i, character in enumerate(text) if character in "，。！"]
+    starts = [start for start in (0, *ends[:-1]) if not text.startswith(SECOND_HALVES, start)]
+    runs = [(start, end) for start in starts for end in ends if low <= end - start <= high]
+    if not runs:
+        return text
+    start, end = rng.choice(runs)
+    return f"{text[start : end - 1]}。"
 
 
-def _style(text: str) -> Controls:
-    fitting = [name for name, (low, high) in STYLE_CHARS.items() if low <= len(text) <= high]
-    return {"style": fitting[0]} if fitting else {}
+def _codes(text: str) -> Controls:
+    """Style by its length; topic and emotion where its words tell one and no other."""
+    codes = {"style": name for name, (low, high) in STYLE_CHARS.items() if low <= len(text) <= high}
+    for control, words in told_codes().items():
+        told = {value for word, value in words.items() if word in text}
+        if len(told) == 1:
+            codes[control] = told.pop()
+    return codes
 
 
 def _unheard(listing: Listing, name: str, extra: Attribute) -> Listing:

@@ -9,14 +9,15 @@ from typing import cast
 
 from common.config import read_yaml
 from common.domain.product import Product
+from train_app.sample_shop.grammar.classes import price_class, rating_class
 from train_app.sample_shop.grammar.prices import Amount, fitting_amounts
 from train_app.sample_shop.grammar.relations import load_relations
+from train_app.sample_shop.people import EMOTIONS
 
 SLOT = re.compile(r"\{(\w+)\}")
 MADE_OF = re.compile("用了|选用|采用|用的是|摸着")
 """Not said of a flavour, the material of a drink."""
-AT_RANDOM = ("time", "scene", "feeling", "audience", "reputation", "verdict", "bridge", "concession")
-"""Slots whose words are heard, but not what they fit."""
+MOODS = {"good": "positive", "fair": "neutral", "bad": "negative"}
 Patterns = Mapping[str, Mapping[str, list[str]]]
 
 
@@ -40,11 +41,20 @@ def describe(product: Product, rng: random.Random, *, series: str) -> str:
     return _joined(clauses, rng)
 
 
+@cache
+def told_codes() -> Mapping[str, Mapping[str, str]]:
+    """Control -> word -> the value that the word tells: turns of praise tell a topic, words of feeling an emotion."""
+    feelings = {word: key.split(" ")[0] for key, words in load_relations().cells["feeling"].items() for word in words}
+    ends = {word: name.removesuffix("_end") for name, words in _free_words().items() if name.endswith("_end") for word in words}
+    return {"topic": ends, "emotion": feelings}
+
+
 def review(product: Product, rng: random.Random, *, stars: int) -> str:
     """One to four clauses of the mood that `stars` says."""
     patterns = _patterns()["review"]
-    slots = _slots(product, rng) | {"stars": str(stars)}
     mood = "good" if stars >= 4 else "bad" if stars <= 2 else "fair"
+    verdict = rng.choice(load_relations().fitting("verdict", MOODS[mood]))
+    slots = _slots(product, rng) | {"stars": str(stars), "verdict": verdict}
     told: set[str] = set()
     opening = _pick(patterns["opening"], slots, rng, rng.choice((0, 1, 1, 1)), told)
     return _joined(opening + _pick(patterns[mood], slots, rng, rng.choice((1, 2, 2, 3)), told), rng)
@@ -58,14 +68,14 @@ def _slots(product: Product, rng: random.Random) -> dict[str, str]:
     looks = [a for a in chosen if any(a.value.endswith(family) for family in relations.cells["look"])]
     quantities = [a for a in chosen if a.value[0].isdigit()]
     features = [a for a in chosen if a not in materials + looks + quantities]
-    slots = {
-        "noun": product.category,
-        "clf": rng.choice(relations.fitting("classifier", product.category)),
-        "verb": rng.choice(relations.fitting("verb", product.category)),
-        "craft": rng.choice(relations.fitting("craft", product.category)),
-        "fit": rng.choice(relations.fitting("fit", product.category)),
-    }
-    slots |= {relation: rng.choice(relations.words(relation)) for relation in AT_RANDOM}
+
+    def fitting(relation: str, key: str) -> str:
+        return rng.choice(relations.fitting(relation, key))
+
+    slots = {"noun": product.category, "clf": fitting("classifier", product.category), "bridge": rng.choice(relations.words("bridge"))}
+    slots |= {relation: fitting(relation, product.category) for relation in ("verb", "craft", "fit", "scene")}
+    slots["time"] = fitting("time", slots["scene"])
+    slots["feeling"] = fitting("feeling", f"{rng.choice(EMOTIONS)} {relations.kinds[product.category]}")
     slots |= {name: rng.choice(words) for name, words in _free_words().items()}
     slots["first"], seconds = rng.choice(list(relations.cells["second"].items()))
     slots["second"] = rng.choice(seconds)
@@ -81,18 +91,20 @@ def _slots(product: Product, rng: random.Random) -> dict[str, str]:
         slots["benefit"] = rng.choice(benefits)
     if looks:
         family = next(family for family in relations.cells["look"] if slots["look"].endswith(family))
-        slots["shade"] = rng.choice(relations.fitting("look", family))
+        slots["shade"] = fitting("look", family)
     if materials:
-        slots["touch"] = rng.choice(relations.fitting("touch", relations.materials[slots["material"]]))
+        slots["touch"] = fitting("touch", relations.materials[slots["material"]])
     others = [a for a in quantities if a.value != slots["quantity"]]
     if others:
         other = rng.choice(others)
         slots |= {"quantity2": other.value, "quantity2_key": other.key}
     if product.price:
+        price = price_class(product.price.amount())
+        slots |= {"audience": fitting("audience", price), "concession": fitting("concession", price)}
         amounts = fitting_amounts(product.price.amount())
         slots["price"] = rng.choice([Amount.write(amount) for amount in amounts])
     if product.rating is not None:
-        slots["rating"] = f"{product.rating:g}"
+        slots |= {"rating": f"{product.rating:g}", "reputation": fitting("reputation", rating_class(product.rating))}
     if product.rating_count is not None and product.rating_count >= 100:
         slots["count"] = str(product.rating_count // 100 * 100)
     return slots

@@ -7,12 +7,11 @@ from decimal import Decimal
 from common.domain.context import Context, ProductMention
 from common.domain.product import BRAND
 from train_app.sample_shop.grammar.clauses import effect_keys, look_family
+from train_app.sample_shop.grammar.classes import price_class, rating_class
 from train_app.sample_shop.grammar.facts import shop_facts
 from train_app.sample_shop.grammar.relations import load_relations
 
 MENTIONS = {"bought": "purchased", "reviewed": "reviewed", "viewed": "viewed"}
-LOW_BELOW_YUAN, HIGH_FROM_YUAN = 100, 400
-TOP_FROM, GOOD_FROM = 4.7, 4.3
 MIN_COUNT = 100
 """Fewer ratings are not boasted of."""
 
@@ -48,7 +47,7 @@ def read(context: Context) -> Reading:
     if price is not None:
         keys["audience"] = keys["concession"] = price_class(price)
     if product.rating is not None:
-        keys["reputation"] = "top" if product.rating >= TOP_FROM else "good" if product.rating >= GOOD_FROM else "fair"
+        keys["reputation"] = rating_class(product.rating)
     if "bought" in mentions:
         keys["fit"] = mentions["bought"].category
     if "viewed" in mentions:
@@ -86,10 +85,6 @@ def read(context: Context) -> Reading:
         keys=keys,
         lacks=frozenset(slot for slot, there in present.items() if not there),
     )
-
-
-def price_class(price_yuan: Decimal) -> str:
-    return "low" if price_yuan < LOW_BELOW_YUAN else "middle" if price_yuan < HIGH_FROM_YUAN else "high"
 
 
 def kinship(mention: ProductMention, *, category: str, brand: str | None) -> str:
