@@ -1,0 +1,26 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from common.errors import BadRow
+from common.features.snapshot_build import build_snapshot
+from common.packs.load import load_pack
+from train_app.config import DataConfig
+from train_app.runtime.setting_up import read_splits
+
+
+def test_every_reason_that_cannot_be_learnt_from_is_named_at_once(tiny_shop, tmp_path: Path) -> None:
+    (tmp_path / "tables").mkdir()
+    tables = {
+        "products": [{"product_id": "p1", "title": "一号耳机", "category": "耳机"}],
+        "reasons": [
+            {"product_id": "p1", "text": f"第{n}句", "labels": {"style": style}} for n, style in enumerate(("long", "concise", "??"))
+        ],
+    }
+    for name, rows in tables.items():
+        (tmp_path / "tables" / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    build_snapshot(tmp_path / "tables", tmp_path / "snapshot")
+    config = tiny_shop.model_copy(update={"data": DataConfig(snapshot=str(tmp_path / "snapshot"))})
+    with pytest.raises(BadRow, match=r"2 annotated reasons cannot(?s:.)*product p1: .*'long'(?s:.)*'\?\?'"):
+        read_splits(config, vocabulary=load_pack("shop").vocabulary)
