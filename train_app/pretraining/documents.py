@@ -71,8 +71,8 @@ def _document(kind: str, listing: Listing, past: Sequence[Listing], vocabulary: 
         description = _shortened(description, rng)
     behavior = BehaviorSummary() if rng.random() < NEW_USER_SHARE else _behavior(past, rng)
     controls = _codes(description) if kind == "asked" else {}
-    known = {control.name for control in vocabulary.controls}
-    context = Context(product=product, behavior=behavior, controls={k: v for k, v in controls.items() if k in known})
+    known = {(control.name, value.name) for control in vocabulary.controls for value in control.values}
+    context = Context(product=product, behavior=behavior, controls=dict(controls.items() & known))
     prompt = build_prompt(context, vocabulary=vocabulary)
     if kind == "asked":
         return Document(blocks=(prompt.user, prompt.product, prompt.codes), text=description)
@@ -147,7 +147,10 @@ def _shortened(text: str, rng: random.Random) -> str:
 
 def _codes(text: str) -> Controls:
     """Style by its length; topic and emotion where its words tell one and no other."""
-    codes = {"style": name for name, (low, high) in STYLE_CHARS.items() if low <= len(text) <= high}
+    codes: dict[str, str] = {}
+    for name, (low, high) in STYLE_CHARS.items():
+        if low <= len(text) <= high:
+            codes["style"] = name
     for control, words in told_codes().items():
         told = {value for word, value in words.items() if word in text}
         if len(told) == 1:

@@ -8,6 +8,7 @@ from common.domain.controls import Control, ControlValue, ControlVocabulary
 from common.language.prompt import CUE
 from train_app.pretraining.documents import DESCRIPTION, POINTS, REVIEW, STYLE_CHARS, Document, common_characters, documents
 from train_app.sample_shop.catalogue import newcomer_brands, pretraining_texts
+from train_app.sample_shop.grammar.clauses import load_grammar
 
 VOCABULARY = ControlVocabulary(
     controls=(
@@ -47,11 +48,18 @@ def test_what_is_called_copied_stands_in_the_blocks_word_for_word(some: list[Doc
         assert value in blocks or value.removesuffix("分") in blocks, value
 
 
-def test_the_only_code_under_the_prompts_cue_is_the_measured_length(some: list[Document]) -> None:
+def test_codes_under_the_prompts_cue_are_read_off_the_text(some: list[Document]) -> None:
+    topics = {"品质": load_grammar().free["quality_end"], "性价比": load_grammar().free["value_end"]}
+    seen = set()
     for document in some:
         if document.blocks[-1].endswith(CUE):
-            fitting = [word for word, name in (("简洁", "concise"), ("详细", "detailed")) if _within(document.text, STYLE_CHARS[name])]
-            assert document.blocks[-1] == f"【要求】主题:不限｜风格:{fitting[0] if fitting else '不限'}\n【理由】"
+            style = [word for word, name in (("简洁", "concise"), ("详细", "detailed")) if _within(document.text, STYLE_CHARS[name])]
+            asked = document.blocks[-1].removeprefix("【要求】主题:").split("｜")[0]
+            assert document.blocks[-1] == f"【要求】主题:{asked}｜风格:{style[0] if style else '不限'}\n【理由】"
+            told = {topic for topic, words in topics.items() if any(word in document.text for word in words)}
+            assert asked == "不限" or asked in told
+            seen.add(asked)
+    assert seen == {"不限", *topics}
 
 
 def _within(text: str, bounds: tuple[int, int]) -> bool:

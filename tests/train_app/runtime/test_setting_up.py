@@ -20,7 +20,7 @@ def test_every_reason_that_cannot_be_learnt_from_is_named_at_once(tiny_shop, tmp
     }
     for name, rows in tables.items():
         (tmp_path / "tables" / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    build_snapshot(tmp_path / "tables", tmp_path / "snapshot")
-    config = tiny_shop.model_copy(update={"data": DataConfig(snapshot=str(tmp_path / "snapshot"))})
+    build_snapshot(tmp_path / "tables", tmp_path / "built")
+    config = tiny_shop.model_copy(update={"data": DataConfig(snapshot=str(tmp_path / "built"))})
     with pytest.raises(BadRow, match=r"2 annotated reasons cannot(?s:.)*product p1: .*'long'(?s:.)*'\?\?'"):
         read_splits(config, vocabulary=load_pack("shop").vocabulary)

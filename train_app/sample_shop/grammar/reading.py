@@ -6,8 +6,8 @@ from decimal import Decimal
 
 from common.domain.context import Context, ProductMention
 from common.domain.product import BRAND
-from train_app.sample_shop.grammar.clauses import effect_keys, look_family
 from train_app.sample_shop.grammar.classes import price_class, rating_class
+from train_app.sample_shop.grammar.clauses import effect_keys, look_family
 from train_app.sample_shop.grammar.facts import shop_facts
 from train_app.sample_shop.grammar.relations import load_relations
 
