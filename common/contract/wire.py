@@ -61,6 +61,9 @@ class RequestUser(Frozen):
         return tuple(sorted(events, key=lambda event: event.at))
 
 
+NUMBER_CHARS = 40
+
+
 class RequestProduct(Frozen):
     """A product the snapshot does not have, or has in another state. Only what stands here can be stated of it."""
 
@@ -80,6 +83,9 @@ class RequestProduct(Frozen):
     def _few_attributes(self) -> "RequestProduct":
         if (count := len(self._pairs())) > MAX_ATTRIBUTES:
             raise ValueError(f"attributes hold {count} values, lists counted by entry; at most {MAX_ATTRIBUTES}")
+        for key, value in self._pairs():
+            if isinstance(value, int | float) and len(number_text(value)) > NUMBER_CHARS:
+                raise ValueError(f"attributes.{key}: a number is written in at most {NUMBER_CHARS} characters; send text, or another unit")
         return self
 
     def _pairs(self) -> list[tuple[str, str | int | float]]:

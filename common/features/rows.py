@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Generic, Literal, TypeVar, cast
 from zoneinfo import ZoneInfo
 
@@ -205,7 +206,7 @@ def _product(row: dict[str, object], raw: RawRow, own: TableMap) -> None:
         amount = row["price"]
         if (
             isinstance(amount, bool)
-            or not isinstance(amount, str | int | float)
+            or not isinstance(amount, str | int | float | Decimal)
             or (isinstance(amount, float) and not math.isfinite(amount))
         ):
             raise FieldProblem("price", amount, f"expected {REMEDIES['price']}")

@@ -125,13 +125,17 @@ def _raw_rows(path: Path, encoding: str, *, needed: set[str]) -> Iterator[tuple[
     try:
         with path.open(encoding=encoding, newline="") as text:
             if path.suffix == ".csv":
-                yield from _csv_rows(path, csv.DictReader(text, restkey="(extra)", strict=True), needed)
+                yield from _csv_rows(path, csv.DictReader(text, restkey=EXTRA, restval=MISSING, strict=True), needed)
             else:
                 for number, line in enumerate(text, start=1):
                     if line.strip():
                         yield number, _json_row(line)
     except UnicodeDecodeError as error:
         raise BadInput(f"{path}: not {encoding} at byte {error.start}; set `encoding: gb18030` (or yours) in the map") from error
+
+
+EXTRA, MISSING = "(extra)", "\0(missing)"
+"""Where csv puts cells that have no column, and what it gives columns that have no cell."""
 
 
 def _csv_rows(path: Path, reader: "csv.DictReader[str]", needed: set[str]) -> Iterator[tuple[int, RawRow | FieldProblem]]:
@@ -147,8 +151,13 @@ def _csv_rows(path: Path, reader: "csv.DictReader[str]", needed: set[str]) -> It
             continue
         if row is None:
             return
-        if "(extra)" in row:
-            yield number, FieldProblem("(row)", row["(extra)"], "more cells than the header has; quote cells that hold a comma")
+        if EXTRA in row:
+            yield number, FieldProblem("(row)", row[EXTRA], "more cells than the header has; quote cells that hold a comma")
+        elif MISSING in row.values():
+            yield (
+                number,
+                FieldProblem("(row)", None, "fewer cells than the header has; write empty cells, and end the row with a line break"),
+            )
         else:
             yield number, row
 
@@ -162,6 +171,8 @@ def _json_row(line: str) -> RawRow | FieldProblem:
 
 
 def _check_header(path: Path, header: list[str], needed: set[str]) -> None:
+    if twice := sorted({column for column in header if header.count(column) > 1}):
+        raise ConfigError(f"{path.name}: the header names {twice[0]!r} more than once; which of them counts, nobody can tell")
     missing = sorted(column for column in needed if column not in header and column.split(".")[0] not in header)
     if missing:
         raise ConfigError(f"{path.name}: the map names the column {missing[0]!r}, which the file does not have; it has {', '.join(header)}")

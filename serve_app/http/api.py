@@ -63,9 +63,9 @@ def create_api(
         arrived_s = clock()
         milliseconds = parse_deadline_ms(request.headers.get(DEADLINE_HEADER), limits=bounds.deadline)
         deadline = Deadline.after(milliseconds, now_s=arrived_s)
-        page = parse_page(await read_json(request, limits=bounds))
         try:
-            async with asyncio.timeout(deadline.left_s(now_s=clock()) + bounds.grace_s):
+            async with asyncio.timeout(deadline.left_s(now_s=clock()) + bounds.grace_s):  # a body that trickles in counts too
+                page = parse_page(await read_json(request, limits=bounds))
                 answer = await answer_page(page, request_id=request.state.request_id, deadline=deadline)
         except TimeoutError as error:
             raise DeadlineExceeded(f"not even a template was possible within {milliseconds} ms") from error

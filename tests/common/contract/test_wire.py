@@ -50,6 +50,11 @@ def test_numbers_are_written_as_a_catalogue_writes_them(number: float | str, tex
     assert number_text(number) == text
 
 
+def test_a_number_that_no_catalogue_writes_is_refused_by_name() -> None:
+    with pytest.raises(ValidationError, match=r"attributes\.重量: a number is written in at most 40"):
+        RequestProduct(product_id="p", title="杯", category="杯", attributes={"重量": 1e-300})
+
+
 @given(st.floats(min_value=-1e15, max_value=1e15, allow_nan=False))
 def test_writing_a_number_loses_nothing(number: float) -> None:
     assert float(number_text(number)) == number

@@ -142,6 +142,20 @@ def test_a_csv_row_with_too_many_cells_is_a_reject(tmp_path: Path) -> None:
     assert report.rejects[0].field == "(row)"
 
 
+def test_a_csv_row_with_too_few_cells_is_a_reject(tmp_path: Path) -> None:
+    path = tmp_path / "events.csv"
+    path.write_text("event_id,user_id,product_id,kind,at,rating\ne1,u1,p1,view,2026-01-01T00:00:00Z,\ne2,u1,p1,view,2026", encoding="utf-8")
+    rows, report = read(path, EVENTS)
+    assert [row.event_id for row in rows] == ["e1"]
+    assert (report.rejects[0].row, "fewer cells" in report.rejects[0].remedy) == (2, True)
+
+
+def test_a_header_that_names_a_column_twice_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "events.csv").write_text("event_id,kind,kind\n", encoding="utf-8")
+    with pytest.raises(ConfigError, match="'kind' more than once"):
+        read(tmp_path / "events.csv", EVENTS)
+
+
 def test_a_second_row_with_the_same_id_is_reported_with_the_row_that_was_kept(tmp_path: Path) -> None:
     rows, report = read(write(tmp_path / "events.jsonl", [EVENT, {**EVENT, "kind": "click"}]), EVENTS)
     assert [row.kind for row in rows] == ["view"]
