@@ -70,12 +70,21 @@ def load_base(source: str, *, dtype: str = "float32", cache_dir: Path | None = N
         raise UnsupportedModel(f"dtype: got {dtype!r}; expected one of {', '.join(DTYPES)}")
     path = _resolve(source, cache_dir=cache_dir, fetch=fetch)
     if path.suffix == ".gguf":
-        model, tokenizer, digest = *_read(path.parent, dtype=dtype, gguf_file=path.name), sha256_file(path)
+        model, tokenizer = _read(path.parent, dtype=dtype, gguf_file=path.name)
     else:
         if not any(path.glob("*.safetensors")):
             raise UnsupportedModel(f"{source}: no .safetensors file in {path}; convert the weights, pickled ones are never read")
-        model, tokenizer, digest = *_read(path, dtype=dtype), base_digest(path)
-    return language_model(model, tokenizer, digest=digest, source=source)
+        model, tokenizer = _read(path, dtype=dtype)
+    return language_model(model, tokenizer, digest=_digest(path), source=source)
+
+
+def source_digest(source: str) -> str:
+    """The digest that `load_base` would give, without loading. Raises ArtifactNotFound."""
+    return _digest(_resolve(source, cache_dir=None, fetch=None))
+
+
+def _digest(path: Path) -> str:
+    return sha256_file(path) if path.is_file() else base_digest(path)
 
 
 def language_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, *, digest: str, source: str) -> LanguageModel:

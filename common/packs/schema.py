@@ -299,6 +299,11 @@ class Pack(Frozen):
         return self.controls.vocabulary
 
     @cached_property
+    def digest(self) -> str:
+        """sha256 over all five parts."""
+        return sha256_bytes(canonical_json([self.controls.digest, self.facts.digest, self.policy_version]))
+
+    @cached_property
     def policy_version(self) -> str:
         """Twelve hex digits over lexicon, knowledge and templates; stands in every verdict."""
         digests = [self.lexicon.digest, self.knowledge.digest, self.templates.digest]

@@ -14,11 +14,16 @@ from common import errors
 from common.artifacts.digest import canonical_json, sha256_bytes
 from common.config import Frozen
 from common.features.snapshot import Snapshot
-from common.language.base_model import STARTER
+from common.language.base_model import STARTER, source_digest
+from common.language.prompt import PROMPT_VERSION
+from common.packs.load import load_pack
 from train_app.config import TrainConfig
 from train_app.runtime.loop import train
 from train_app.runtime.tracking import Tracking, listening
 from train_app.stages.state import OnProgress
+
+STATE_VERSION = 2
+"""Raise it when what a checkpoint holds changes its meaning; 2: the discriminator has an offset."""
 
 
 class TrainResult(Frozen):
@@ -33,13 +38,16 @@ class TrainResult(Frozen):
     discriminator_auc: dict[str, float] = Field(default_factory=dict, description="of the first discriminator, on held-out rows")
 
 
-def run_digest(config: TrainConfig, *, data_digest: str) -> str:
-    """Over all that weights and thresholds depend on: the same run may go on elsewhere, with more workers, in another folder."""
+def run_digest(config: TrainConfig, *, data_digest: str, base_digest: str, pack_digest: str) -> str:
+    """Over all that weights and thresholds depend on: the same run may go on elsewhere, with more workers, in another folder, and what was
+    begun on another base, pack, prompt or format of states never does."""
     content = config.model_dump(mode="json")
     for name in ("num_workers", "use_gpu", "max_failures"):
         del content["runtime"][name]
     del content["out"], content["data"]["snapshot"]
-    return sha256_bytes(canonical_json({"config": content, "data": data_digest}))
+    del content["base"]["source"]
+    versions = {"prompt": PROMPT_VERSION, "state": STATE_VERSION}
+    return sha256_bytes(canonical_json({"config": content, "data": data_digest, "base": base_digest, "pack": pack_digest, **versions}))
 
 
 def absolute(config: TrainConfig) -> TrainConfig:
@@ -60,7 +68,12 @@ def fit(config: TrainConfig, on_progress: OnProgress | None = None) -> TrainResu
     assert ray.is_initialized(), "open a session with cluster.session.connect before fit()"
     # Workers import torch and transformers first: on a busy machine that took longer than Ray's minute.
     os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", "600")
-    inputs = run_digest(config, data_digest=Snapshot.open(Path(config.data.snapshot)).manifest.digest)
+    inputs = run_digest(
+        config,
+        data_digest=Snapshot.open(Path(config.data.snapshot)).manifest.digest,
+        base_digest=source_digest(config.base.source),
+        pack_digest=load_pack(config.data.pack).digest,
+    )
     out = Path(config.out).resolve()
     name, folder = inputs[:16], out / "runs" / inputs[:16]
     tracking = Tracking(folder, on_progress=on_progress)

@@ -12,11 +12,13 @@ from train_app.runtime.run import absolute, fit, run_digest
 
 
 def test_the_name_of_a_run_is_its_configuration_and_its_data_and_not_where_it_runs(tiny_shop) -> None:
-    name = run_digest(tiny_shop, data_digest="d")
+    read = {"data_digest": "d", "base_digest": "b", "pack_digest": "p"}
+    name = run_digest(tiny_shop, **read)
     moved = tiny_shop.model_copy(update={"out": "elsewhere", "runtime": tiny_shop.runtime.model_copy(update={"num_workers": 2})})
-    assert run_digest(moved, data_digest="d") == name
-    assert run_digest(tiny_shop, data_digest="e") != name
-    assert run_digest(tiny_shop.model_copy(update={"seed": 1}), data_digest="d") != name
+    assert run_digest(moved, **read) == name
+    for changed in read:
+        assert run_digest(tiny_shop, **{**read, changed: "other"}) != name
+    assert run_digest(tiny_shop.model_copy(update={"seed": 1}), **read) != name
 
 
 def test_workers_are_told_paths_as_they_are_seen_where_the_command_was_given(tiny_shop, tmp_path, monkeypatch) -> None:
