@@ -113,6 +113,8 @@ def test_the_writers_judge_stays_out_of_rewards_filters_and_serving(path: Path) 
     if relative(path).startswith(("train_app/sample_shop/", "train_app/evaluation/", "cluster/bench/", "cluster/commands/")):
         return
     assert not {name for name in imports(path) if name.startswith("train_app.sample_shop.judge")}
+    if relative(path).startswith(("train_app/stages/", "common/", "serve_app/")):
+        assert not {name for name in imports(path) if name.startswith("train_app.evaluation")}, "nor by way of what may ask it"
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=relative)
