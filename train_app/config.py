@@ -166,6 +166,10 @@ class TrainConfig(Frozen):
 
     @model_validator(mode="after")
     def fits_together(self) -> Self:
+        if self.adversarial.prompts < self.runtime.num_workers:
+            raise ValueError(
+                f"adversarial.prompts {self.adversarial.prompts} leaves some of the {self.runtime.num_workers} workers without one"
+            )
         if self.sft.batch_size < self.runtime.num_workers:
             raise ValueError(f"sft.batch_size {self.sft.batch_size} leaves some of the {self.runtime.num_workers} workers without a row")
         if self.adversarial.throttle_low >= self.adversarial.throttle_high:

@@ -60,9 +60,10 @@ class Answering(Frozen):
 
 
 class Calibration(Frozen):
-    """How temperature and threshold were found."""
+    """How temperature, offset and threshold were found."""
 
-    temperature: float = Field(1.0, gt=0, description="logits are divided by it")
+    temperature: float = Field(1.0, gt=0, description="the raw score, less the offset, is divided by it")
+    offset: float = Field(0.0, description="raw score, nats, of a text that is as likely right as wrong")
     num_examples: int = Field(0, ge=0)
     measures: dict[str, float] = Field(default_factory=dict, description="ece, auc, accepted share, precision at the threshold, ...")
 

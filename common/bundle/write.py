@@ -80,11 +80,10 @@ def write_bundle(
         raise AlreadyExists(f"{folder} exists; a bundle is never written over. Name another folder or remove it.")
     _refuse_paths(origin.config, where="config")
     if discriminator is not None and calibration is not None:
-        theirs = float(discriminator.temperature)
-        if not math.isclose(theirs, calibration.temperature, rel_tol=1e-6):
-            raise BundleMismatch(
-                f"calibration: temperature {calibration.temperature}; the discriminator divides by {theirs}. Set it first."
-            )
+        for name, told in (("temperature", calibration.temperature), ("offset", calibration.offset)):
+            used = float(getattr(discriminator, name))
+            if not math.isclose(used, told, rel_tol=1e-6):
+                raise BundleMismatch(f"calibration: {name} {told}; the discriminator uses {used}. Set it first.")
     weights = {_peft_name(name): tensor.detach().cpu().contiguous() for name, tensor in adapter.items()}
     shape = _adapter_ref(weights, alpha=alpha)
     copied = replace(language, model=deepcopy(language.model))

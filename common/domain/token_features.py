@@ -17,3 +17,8 @@ class TokenFeatures:
     hidden_TD: NDArray[np.float16]
     stats_T3: NDArray[np.float32]
     """log-probability of the token, entropy, gap between the best token's log-probability and this one's; nats, at temperature 1."""
+
+    @property
+    def log_likelihood(self) -> float:
+        """Log-probability of the whole text under the generator, nats."""
+        return float(self.stats_T3[:, 0].sum(dtype=np.float64))

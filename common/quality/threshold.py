@@ -1,4 +1,4 @@
-"""From a discriminator's logits to a probability and to the threshold from which a text is accepted. Float64, on arrays; no model."""
+"""From a discriminator's raw scores to a probability and to the threshold from which a text is accepted. Float64, on arrays; no model."""
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -6,46 +6,47 @@ from numpy.typing import ArrayLike, NDArray
 from common.errors import BadInput
 
 Floats = NDArray[np.float64]
-LOWEST, HIGHEST = 0.05, 20.0
-"""Temperatures between which a fit is looked for."""
+LEAST_SLOPE = 0.01
+"""Of a fit, per standard deviation of the scores: what scores that tell nothing apart end at."""
+NEWTON_STEPS = 50
 
 
-def fit_temperature(logits: ArrayLike, labels: ArrayLike) -> float:
-    """T that minimises the negative log-likelihood of labels (1 real, 0 not) under sigmoid(logit / T), on rows kept apart for it.
+def fit_platt(scores: ArrayLike, labels: ArrayLike) -> tuple[float, float]:
+    """(temperature, offset) under which sigmoid((score - offset) / temperature) is the likeliest for labels 1 and 0, on rows kept apart.
 
-    Guo et al. 2017, section 4.2. The loss is convex in 1 / T, so a golden-section search over it finds the minimum; a fit at a bound
-    (all rows right, or no better than chance) returns the bound.
+    Platt 1999, with its targets (N1 + 1) / (N1 + 2) and 1 / (N0 + 2), which keep a perfect separation finite. The loss is convex; Newton's
+    method on standardised scores. Scores that tell nothing, or the wrong way round, get a temperature of 100 of their deviations.
     """
-    x, y = _pair(logits, labels)
+    x, y = _pair(scores, labels)
     if len(set(y.tolist())) < 2:
-        raise BadInput(f"temperature: got {len(y)} labels of one kind; expected real and unreal rows")
-    low, high = 1 / HIGHEST, 1 / LOWEST
-    ratio = (np.sqrt(5.0) - 1) / 2
-    left, right = high - ratio * (high - low), low + ratio * (high - low)
-    loss_left, loss_right = nll(x * left, y), nll(x * right, y)
-    while high - low > 1e-10:
-        if loss_left <= loss_right:
-            high, right, loss_right = right, left, loss_left
-            left = high - ratio * (high - low)
-            loss_left = nll(x * left, y)
-        else:
-            low, left, loss_left = left, right, loss_right
-            right = low + ratio * (high - low)
-            loss_right = nll(x * right, y)
-    return float(2 / (low + high))
+        raise BadInput(f"calibration: got {len(y)} labels of one kind; expected right and wrong rows")
+    ones = y.sum()
+    target = np.where(y > 0, (ones + 1) / (ones + 2), 1 / (len(y) - ones + 2))
+    centre, scale = float(x.mean()), float(x.std()) or 1.0
+    z = np.stack([(x - centre) / scale, np.ones_like(x)], 1)
+    weights = np.zeros(2)
+    for _ in range(NEWTON_STEPS):
+        p = np.exp(-np.logaddexp(0.0, -z @ weights))
+        hessian = (z * (p * (1 - p))[:, None]).T @ z + 1e-9 * np.eye(2)
+        step = np.linalg.solve(hessian, z.T @ (p - target))
+        while nll(z @ (weights - step), target) > nll(z @ weights, target) and np.abs(step).max() > 1e-12:
+            step /= 2
+        weights -= step
+    slope = max(float(weights[0]), LEAST_SLOPE) / scale
+    return 1 / slope, centre - float(weights[1]) / slope
 
 
 def nll(logits: ArrayLike, labels: ArrayLike) -> float:
-    """Mean negative log-likelihood in nats of labels in {0, 1} under sigmoid(logits)."""
+    """Mean negative log-likelihood in nats of labels in [0, 1] under sigmoid(logits)."""
     x, y = _pair(logits, labels)
     return float(np.mean(np.logaddexp(0.0, x) - x * y))
 
 
-def probability(logits: ArrayLike, *, temperature: float) -> Floats:
-    """sigmoid(logits / temperature), without overflow."""
+def probability(scores: ArrayLike, *, temperature: float, offset: float = 0.0) -> Floats:
+    """sigmoid((scores - offset) / temperature), without overflow."""
     if temperature <= 0:
         raise BadInput(f"temperature: got {temperature}; expected a number above 0")
-    x = np.asarray(logits, dtype=np.float64) / temperature
+    x = (np.asarray(scores, dtype=np.float64) - offset) / temperature
     return np.asarray(np.exp(-np.logaddexp(0.0, -x)), dtype=np.float64)
 
 

@@ -153,7 +153,8 @@ def evaluate(
         measures |= of_attributes(prefix, texts, references, contexts, seed=seed)
     if truth is not None:
         clean = [[truth(c.text, context) for c in group] for context, group in zip(contexts, candidates, strict=True)]
-        measures |= of_selection(verdicts, clean, seed=seed)
+        likelihoods = [[c.features.log_likelihood if c.features else 0.0 for c in group] for group in candidates]
+        measures |= of_selection(verdicts, clean, likelihoods, seed=seed)
     samples = [
         Sample(
             example_id=example.example_id,

@@ -1,6 +1,7 @@
 """Names and takes the measures of a set of texts: rules, the ground truth where there is one, overlap, diversity, realism."""
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Literal
 
 import numpy as np
 
@@ -99,27 +100,54 @@ def of_perplexity(logprobs: Sequence[float], num_tokens: Sequence[int], num_char
     return {"reference.perplexity_token": perplexity(num_tokens), "reference.perplexity_char": perplexity(num_chars)}
 
 
-def of_selection(groups: Sequence[Sequence[QualityVerdict]], clean: Sequence[Sequence[bool]], *, seed: int = 0) -> Measures:
+LOWER = {
+    *("reference.perplexity_char", "reference.perplexity_token", "text.c2st_auc", "text.self_bleu4", "text.repeated", "text.div"),
+    *("answer.div", "discriminator.ece_judge", "discriminator.brier_judge"),
+}
+DESCRIBING = ("reference.", "likelihood.", "text.chars", "text.coverage", "answer.coverage")
+"""Beginnings of measures that describe the data or a control, and are compared with nothing; perplexity of human texts is the model's."""
+
+
+def direction(name: str) -> Literal["higher", "lower", "neither"]:
+    """Which way a measure is better: promotion refuses a bundle that is worse."""
+    if name in LOWER:
+        return "lower"
+    return "neither" if name.startswith(DESCRIBING) else "higher"
+
+
+def of_selection(
+    groups: Sequence[Sequence[QualityVerdict]], clean: Sequence[Sequence[bool]], likelihoods: Sequence[Sequence[float]], *, seed: int = 0
+) -> Measures:
     """What the discriminator adds on top of the rules, by the ground truth, among candidates that pass every check.
 
     best.first_passing: the first candidate that passes, as one would do without a discriminator. best.by_discriminator: the passing one it
     scores highest. best.gain: their paired difference. discriminator.auc: judge-broken against judge-clean, where there are both.
+    best.by_likelihood and likelihood.auc are the control: the generator's own log-likelihood (`likelihoods`) instead of the score;
+    best.over_likelihood is what the discriminator adds to it, paired.
     """
-    first, best, scored = [], [], []
-    for verdicts, truths in zip(groups, clean, strict=True):
+    first, best, control, scored = [], [], [], []
+    for verdicts, truths, sure in zip(groups, clean, likelihoods, strict=True):
         passing = [i for i, verdict in enumerate(verdicts) if verdict.checks_passed]
-        scored += [(verdicts[i].score, truths[i]) for i in passing if verdicts[i].score is not None]
+        scored += [(verdicts[i].score, truths[i], sure[i]) for i in passing if verdicts[i].score is not None]
         if passing:
             first.append(truths[passing[0]])
             best.append(truths[max(passing, key=lambda i: (verdicts[i].score or 0.0, -i))])
-    measures = {"best.first_passing": proportion(first), "best.by_discriminator": proportion(best)}
+            control.append(truths[max(passing, key=lambda i: (sure[i], -i))])
+    measures = {
+        "best.first_passing": proportion(first),
+        "best.by_discriminator": proportion(best),
+        "best.by_likelihood": proportion(control),
+    }
     if first:
         measures["best.gain"] = paired_difference(best, first, seed=seed)
+        measures["best.over_likelihood"] = paired_difference(best, control, seed=seed)
     if scored:
-        scores, outcome = np.array([s for s, _ in scored], float), np.array([t for _, t in scored], bool)
+        scores, outcome = np.array([s for s, _, _ in scored], float), np.array([t for _, t, _ in scored], bool)
+        sure_N = np.array([s for _, _, s in scored], float)
         n = len(scores)
         if outcome.any() and not outcome.all():
             measures["discriminator.auc"] = Interval(value=auc(scores[outcome], scores[~outcome]), n=n)
+            measures["likelihood.auc"] = Interval(value=auc(sure_N[outcome], sure_N[~outcome]), n=n)
         measures["discriminator.ece_judge"] = Interval(value=expected_calibration_error(scores, outcome), n=n)
         measures["discriminator.brier_judge"] = Interval(value=brier(scores, outcome), n=n)
     return measures

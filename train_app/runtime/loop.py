@@ -11,6 +11,7 @@ import ray.train.torch
 from pydantic import JsonValue
 from ray.util.queue import Queue
 
+from common.artifacts.digest import canonical_json, sha256_bytes
 from common.bundle.canaries import CanaryExample
 from common.bundle.manifest import Answering, Calibration, DataRef, Metric, Origin
 from common.bundle.write import write_bundle
@@ -20,6 +21,7 @@ from common.language.base_model import load_base
 from common.metrics.intervals import Interval
 from common.packs.load import load_pack
 from train_app.config import TrainConfig
+from train_app.evaluation.measures import direction
 from train_app.evaluation.report.render import render
 from train_app.runtime.checkpoint import report, resumed
 from train_app.runtime.final_evaluation import CHOSEN, final_evaluation
@@ -81,9 +83,16 @@ def finish(
     on_progress(Progress(stage="evaluation", step=1, total=1, metrics={name: measure.value for name, measure in measures.items()}))
     snapshot = Snapshot.open(config.data.snapshot)
     figures = {str(name): float(str(value)) for name, value in _mapping(state.values["calibration"]).items()}
+    measured_on = [example.example_id for example in bench.splits.test[: config.evaluation.rows]]
+    data = DataRef(
+        digest=snapshot.digest,
+        licences=(config.data.licence,),
+        num_examples=len(bench.splits.train),
+        test_digest=sha256_bytes(canonical_json(measured_on)),
+    )
     origin = Origin(
         config=public_config(config),
-        data=DataRef(digest=snapshot.digest, licences=(config.data.licence,), num_examples=len(bench.splits.train)),
+        data=data,
         code_version=version("liyou"),
         run={"name": state.inputs[:16]},
     )
@@ -104,10 +113,11 @@ def finish(
         answering=answering,
         calibration=Calibration(
             temperature=float(discriminator.temperature),
+            offset=float(discriminator.offset),
             num_examples=min(config.calibration.rows, len(bench.splits.calibration)),
             measures=figures,
         ),
-        metrics={name: _metric(measure) for name, measure in measures.items()},
+        metrics={name: _metric(name, measure) for name, measure in measures.items()},
         origin=origin,
         canaries=[CanaryExample(context=example.context, text=example.text) for example in examples],
         report={"index.html": page.encode()},
@@ -131,8 +141,8 @@ def public_config(config: TrainConfig) -> dict[str, JsonValue]:
     return content
 
 
-def _metric(measure: Interval) -> Metric:
-    return Metric(value=measure.value, low=measure.low, high=measure.high, num=measure.n)
+def _metric(name: str, measure: Interval) -> Metric:
+    return Metric(value=measure.value, low=measure.low, high=measure.high, num=measure.n, better=direction(name))
 
 
 def _mapping(value: object) -> Mapping[str, object]:

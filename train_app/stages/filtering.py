@@ -33,7 +33,7 @@ def best_of(bench: Workbench, discriminator: Discriminator) -> Choose:
         if not passing:
             return []
         features = [one.features for one in passing if one.features is not None]
-        scores = discriminator.logits(features, [context.controls] * len(features))
+        scores = discriminator.log_real(features, [context.controls] * len(features))
         return [passing[max(range(len(scores)), key=lambda index: (scores[index], -index))]]
 
     return choose

@@ -60,8 +60,15 @@ def test_a_text_without_tokens_has_a_finite_score() -> None:
     assert all(0 <= score <= 1 for score in scores)
 
 
+def test_what_a_person_would_write_is_what_the_generator_would_corrected_by_the_logit() -> None:
+    texts, model = [features(6, seed=seed) for seed in range(3)], discriminator()
+    expected = [text.stats_T3[:, 0].sum() + logit for text, logit in zip(texts, model.logits(texts, [{}] * 3), strict=True)]
+    assert model.log_real(texts, [{}] * 3) == pytest.approx(expected, abs=1e-5)
+
+
 def test_temperature_softens_a_score_and_keeps_the_order() -> None:
     texts, model = [features(6, seed=seed) for seed in range(6)], discriminator()
+    model.offset.fill_(float(np.median(model.log_real(texts, [{}] * 6))))
     plain = model.score(texts, [{}] * 6)
     model.temperature.fill_(4.0)
     soft = model.score(texts, [{}] * 6)

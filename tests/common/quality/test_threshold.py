@@ -4,33 +4,38 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.errors import BadInput
-from common.quality.threshold import fit_temperature, nll, probability, quantile_threshold
+from common.quality.threshold import fit_platt, nll, probability, quantile_threshold
 
 
-def sharpened(temperature: float, *, n: int = 20_000) -> tuple[np.ndarray, np.ndarray]:
+def sharpened(temperature: float, *, offset: float = 0.0, n: int = 20_000) -> tuple[np.ndarray, np.ndarray]:
     """Logits that are `temperature` times too sharp for their labels."""
     random = np.random.default_rng(7)
     honest = random.normal(0, 2, n)
     labels = (random.random(n) < 1 / (1 + np.exp(-honest))).astype(float)
-    return honest * temperature, labels
+    return honest * temperature + offset, labels
 
 
-@pytest.mark.parametrize("temperature", [0.5, 1.0, 3.0])
-def test_the_temperature_that_was_applied_is_found(temperature: float) -> None:
-    logits, labels = sharpened(temperature)
-    assert fit_temperature(logits, labels) == pytest.approx(temperature, rel=0.05)
+@pytest.mark.parametrize(("temperature", "offset"), [(0.5, 0.0), (1.0, -25.0), (30.0, 4.0)])
+def test_the_temperature_and_offset_that_were_applied_are_found(temperature: float, offset: float) -> None:
+    found = fit_platt(*sharpened(temperature, offset=offset))
+    assert found == (pytest.approx(temperature, rel=0.05), pytest.approx(offset, abs=0.05 * temperature))
 
 
-def test_no_other_temperature_is_better() -> None:
-    logits, labels = sharpened(2.0, n=500)
-    fitted = fit_temperature(logits, labels)
-    best = nll(logits / fitted, labels)
-    assert all(best <= nll(logits / t, labels) + 1e-12 for t in np.geomspace(0.06, 19, 200))
+def test_no_other_temperature_or_offset_is_better() -> None:
+    scores, labels = sharpened(2.0, offset=-7.0, n=5000)
+    temperature, offset = fit_platt(scores, labels)
+    best = nll((scores - offset) / temperature, labels)
+    for other in np.geomspace(0.2, 20, 60):
+        for shift in (-0.5, 0.0, 0.5):
+            assert best <= nll((scores - offset - shift) / other, labels) + 1e-4  # Platt's targets are not quite the labels
 
 
-def test_a_perfect_or_useless_discriminator_ends_at_a_bound() -> None:
-    assert fit_temperature([-1, 1], [0, 1]) == pytest.approx(0.05, rel=1e-3)
-    assert fit_temperature([1, -1], [0, 1]) == pytest.approx(20, rel=1e-3)
+def test_a_perfect_or_useless_discriminator_stays_finite() -> None:
+    right, wrong = [-1.0] * 50 + [1.0] * 50, [0] * 50 + [1] * 50
+    temperature, offset = fit_platt(right, wrong)
+    assert (temperature, offset) == (pytest.approx(1 / np.log(51), rel=1e-3), pytest.approx(0, abs=1e-6))
+    assert fit_platt(right, wrong[::-1])[0] == pytest.approx(100)
+    assert fit_platt([3.0] * 4, [0, 1, 0, 1])[0] == pytest.approx(100)
 
 
 def test_probability_does_not_overflow() -> None:
@@ -54,6 +59,6 @@ def test_what_has_no_quantile_is_refused(scores: list[float], q: float) -> None:
 
 def test_one_kind_of_label_is_refused() -> None:
     with pytest.raises(BadInput, match="one kind"):
-        fit_temperature([1.0, 2.0], [1, 1])
+        fit_platt([1.0, 2.0], [1, 1])
     with pytest.raises(BadInput, match="two equal"):
         nll([1.0], [1, 0])

@@ -5,7 +5,7 @@ import pytest
 from common.domain.context import Context
 from common.domain.product import Attribute, Product
 from common.domain.reason import CheckResult, QualityVerdict
-from train_app.evaluation.measures import of_attributes, of_selection
+from train_app.evaluation.measures import direction, of_attributes, of_selection
 
 
 def context(*values: str) -> Context:
@@ -30,5 +30,17 @@ def test_without_attributes_nothing_is_claimed() -> None:
 
 def test_where_all_is_clean_nothing_is_said_of_telling_broken_from_clean() -> None:
     passing = QualityVerdict(accepted=True, score=0.7, checks={"facts": CheckResult(name="facts", passed=True)})
-    assert "discriminator.auc" not in of_selection([[passing], [passing]], [[True], [True]])
-    assert of_selection([[passing], [passing]], [[True], [False]])["discriminator.auc"].value == 0.5
+    even = [[-1.0], [-1.0]]
+    assert "discriminator.auc" not in of_selection([[passing], [passing]], [[True], [True]], even)
+    found = of_selection([[passing], [passing]], [[True], [False]], [[-1.0], [-2.0]])
+    assert (found["discriminator.auc"].value, found["likelihood.auc"].value) == (0.5, 1.0)
+    pair = of_selection([[passing, passing]], [[False, True]], [[-2.0, -1.0]])
+    assert pair["best.over_likelihood"].value == -1.0, "scores are equal, so the first is taken"
+    assert (pair["best.first_passing"].value, pair["best.by_likelihood"].value) == (0.0, 1.0)
+
+
+def test_what_promotion_compares_knows_which_way_is_better() -> None:
+    found = [
+        direction(name) for name in ("answer.model", "text.c2st_auc", "reference.perplexity_token", "reference.checks", "likelihood.auc")
+    ]
+    assert found == ["higher", "lower", "lower", "neither", "neither"]

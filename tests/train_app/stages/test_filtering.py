@@ -12,9 +12,9 @@ def candidate(text: str, hidden: float) -> Candidate:
 
 
 class Ruler:
-    """Stands in for a trained discriminator: the first hidden number is the logit."""
+    """Stands in for a trained discriminator: the first hidden number is the score."""
 
-    def logits(self, features, controls):
+    def log_real(self, features, controls):
         return [float(one.hidden_TD[0, 0]) for one in features]
 
 

@@ -9,11 +9,11 @@ GROUPS = {
     "discriminator loss": ("discriminator_loss",),
     "discriminator accuracy": ("accuracy", "accuracy_average", "reads_samples"),
     "mean D(fake)": ("taken_for_real",),
-    "AUC": ("auc_samples", "auc_perturbed", "auc_mismatched", "auc"),
+    "AUC": ("auc_fake", "auc_perturbed", "auc_mismatched", "auc_wrong"),
     "share of samples that pass the checks": ("checks_passed", "kept_share"),
     "KL to SFT (nats a token)": ("kl",),
     "policy entropy (nats a token)": ("entropy",),
-    "diversity": ("unique", "distinct_2"),
+    "diversity": ("unique", "distinct_2", "distinct_average"),
 }
 WIDTH_IN, HEIGHT_IN, COLUMNS = 4.2, 2.4, 3
 

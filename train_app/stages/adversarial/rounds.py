@@ -122,7 +122,7 @@ def adversarial_round(
         on_progress(Progress(stage=stage, step=step, total=total, note=f"stopped: {stopped}; the last good state is kept"))
     done = state.without_groups("optimiser", "critic").with_group("policy", good[0]).with_group(GROUP, good[1])
     done = done.with_group("replay", pack_rows([[index, *ids] for index, ids in replay.samples]))
-    return done.with_values({"accuracy": accuracy, "stopped": stopped}).at(total)
+    return done.with_values({"accuracy": accuracy, "distinct": distinct, "first_distinct": first, "stopped": stopped}).at(total)
 
 
 def roll_out(

@@ -206,6 +206,10 @@ def logits_of(discriminator: Discriminator, texts: Sequence[Judged]) -> list[flo
     return discriminator.logits([one.features for one in texts], [one.controls for one in texts])
 
 
+def log_real_of(discriminator: Discriminator, texts: Sequence[Judged]) -> list[float]:
+    return discriminator.log_real([one.features for one in texts], [one.controls for one in texts])
+
+
 def _out(discriminator: Discriminator, texts: Sequence[Judged]) -> DiscriminatorOut:
     batch = features_batch([one.features for one in texts]).to(discriminator.temperature.device)
     out: DiscriminatorOut = discriminator(batch, discriminator.code_indices([one.controls for one in texts]))
