@@ -41,11 +41,19 @@ class Candidate:
 
 
 def sequences(
-    contexts: Many[Context], *, language: LanguageModel, vocabulary: ControlVocabulary, run_id: str, k: int, attempt: int
+    contexts: Many[Context],
+    *,
+    language: LanguageModel,
+    vocabulary: ControlVocabulary,
+    run_id: str,
+    k: int,
+    attempt: int,
+    longest: int | None = None,
 ) -> list[Sequence]:
     """k sequences a context, context by context. A text depends on run, attempt, product, codes and number, never on its page.
 
-    Raises PromptTooLong naming the product, BadControl.
+    Raises PromptTooLong naming the product, BadControl. `longest` is how many tokens a prompt may have, so that an answer fits behind it:
+    said here, before anything is queued, since an engine that refuses one sequence of a page has already begun with its neighbours.
     """
     from common.generation.sampling import sequence_seed  # torch comes with it; who only reads candidates (the ingress) is spared
 
@@ -56,6 +64,11 @@ def sequences(
             prompt = encode_prompt(build_prompt(context, vocabulary=vocabulary), language)
         except PromptTooLong as error:
             raise PromptTooLong(f"product {context.product.product_id}: {error}") from error
+        if longest is not None and len(prompt.ids) > longest:
+            raise PromptTooLong(
+                f"product {context.product.product_id}: {len(prompt.ids)} prompt tokens; at most {longest} leave room for an answer. "
+                "Shorten the product's text"
+            )
         codes = vocabulary.check(context.controls)
         for number in range(attempt * ATTEMPT_SPAN, attempt * ATTEMPT_SPAN + k):
             seed = sequence_seed(run=run_id, stage=STAGE, step=0, item=context.product.product_id, codes=codes, candidate=number)

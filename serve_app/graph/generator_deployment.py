@@ -17,12 +17,14 @@ class Generator:
         self.bundle = bundle
         self.decoding = bundle.manifest.answering.decoding
         language = bundle.language
+        room = min(max_len, language.max_len)
+        self.longest_prompt = room - self.decoding.max_new_tokens
 
         def engine() -> Engine:
             return HfEngine(
                 language.model,
                 eos_ids=[language.eos_id],
-                max_len=min(max_len, language.max_len),
+                max_len=room,
                 slots=slots,
                 keep_features=bundle.discriminator is not None,
                 compile=compile,
@@ -42,6 +44,7 @@ class Generator:
             run_id=self.bundle.manifest.bundle_id,
             k=k,
             attempt=attempt,
+            longest=self.longest_prompt,
         )
         written = await self.thread.generate(asked, decoding=self.decoding, within_s=within_s)
         for result in written:

@@ -83,6 +83,14 @@ def test_a_page_shares_the_prefix_up_to_the_product_and_guidance_has_no_code(lan
     assert [sequence.null_prompt_ids == sequence.prompt_ids for sequence in asked] == [True, False, True, False, True]
 
 
+def test_a_prompt_that_leaves_no_room_is_refused_before_anything_is_queued(language):
+    asked = sequences(page(), language=language, vocabulary=VOCABULARY, run_id="run", k=1, attempt=0)
+    longest = max(len(sequence.prompt_ids) for sequence in asked)
+    assert sequences(page(), language=language, vocabulary=VOCABULARY, run_id="run", k=1, attempt=0, longest=longest) == asked
+    with pytest.raises(PromptTooLong, match=f"{longest} prompt tokens; at most {longest - 1} leave room"):
+        sequences(page(), language=language, vocabulary=VOCABULARY, run_id="run", k=1, attempt=0, longest=longest - 1)
+
+
 def test_features_come_along_where_the_engine_keeps_them(language):
     [[one]] = writer(language, keep_features=True).write(page()[:1], k=1, attempt=0)
     assert one.features.hidden_TD.shape == (one.num_tokens, 16)
