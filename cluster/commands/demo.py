@@ -30,18 +30,6 @@ ALIAS = "prod"
 START_S, STOP_S = 90.0, 30.0
 NUM_ITEMS = 4
 LEAST_AUC = 0.75
-TOLD = (
-    "sample.checks",
-    "sample.judge_clean",
-    "best.first_passing",
-    "best.by_likelihood",
-    "best.by_discriminator",
-    "best.gain",
-    "best.over_likelihood",
-    "likelihood.auc",
-    "discriminator.auc",
-    "answer.model",
-)
 
 
 @app.command()
@@ -115,10 +103,12 @@ def train(out: Path, *, seed: int) -> "TrainResult":
 
 
 def tell(result: "TrainResult") -> None:
+    from train_app.evaluation.measures import SELECTION
+
     console.print(f"bundle {result.bundle_id}; shipped: {result.selected}")
     console.print("adapter after each stage: " + ", ".join(f"{stage} {digest[:8]}" for stage, digest in result.digests.items()))
     table = Table("on test", "value", box=None)
-    for name in TOLD:
+    for name in ("sample.checks", "sample.judge_clean", *SELECTION, "answer.model"):
         if name in result.metrics:
             table.add_row(name, f"{result.metrics[name]:.3f}")
     console.print(table)
@@ -130,9 +120,9 @@ def tell(result: "TrainResult") -> None:
 
 def shortfalls(result: "TrainResult", sources: Sequence[str]) -> list[str]:
     """What the demonstration promises and this run did not show."""
-    found = []
-    if result.metrics.get("discriminator.auc", 0.0) < LEAST_AUC:
-        found.append(f"discriminator.auc is {result.metrics.get('discriminator.auc', 0.0):.3f}, below {LEAST_AUC}")
+    found, auc = [], result.metrics.get("discriminator.auc", 0.0)
+    if auc < LEAST_AUC:
+        found.append(f"discriminator.auc is {auc:.3f}, below {LEAST_AUC}")
     if set(sources) != {"model"}:
         found.append(f"{len(sources) - sources.count('model')} of {len(sources)} reasons are templates")
     if len({result.digests.get(stage) for stage in ("sft", "adversarial 1", "filtering 1")}) < 3:

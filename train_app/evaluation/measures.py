@@ -115,6 +115,18 @@ def direction(name: str) -> Literal["higher", "lower", "neither"]:
     return "neither" if name.startswith(DESCRIBING) else "higher"
 
 
+SELECTION = (
+    "best.first_passing",
+    "best.by_likelihood",
+    "best.by_discriminator",
+    "best.gain",
+    "best.over_likelihood",
+    "likelihood.auc",
+    "discriminator.auc",
+)
+"""Of `of_selection`, in the order in which a person reads them."""
+
+
 def of_selection(
     groups: Sequence[Sequence[QualityVerdict]], clean: Sequence[Sequence[bool]], likelihoods: Sequence[Sequence[float]], *, seed: int = 0
 ) -> Measures:

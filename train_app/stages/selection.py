@@ -5,7 +5,7 @@ from math import sqrt
 
 from common.quality.threshold import quantile_threshold
 from train_app.config import SelectionConfig
-from train_app.stages.discriminator.training import Judged, log_real_of
+from train_app.stages.discriminator.training import judged_as, log_real_of
 from train_app.stages.state import OnProgress, Progress, Save, State
 from train_app.stages.workbench import Answer, Workbench, written
 
@@ -53,12 +53,8 @@ def select(
         discriminator.load_state_dict(ruler)
     discriminator.eval()
     bench.load(state.group(candidate(SFT)))
-
-    def scored(answers: Sequence[Answer]) -> list[float]:
-        judged = [Judged(f, a.context.controls) for f, a in zip(bench.features(answers), answers, strict=True)]
-        return log_real_of(discriminator, judged)
-
-    threshold = quantile_threshold(scored([bench.real(example) for example in examples]), q=config.accept_quantile) if ruler else 0.0
+    on_real = log_real_of(discriminator, judged_as(bench, [bench.real(example) for example in examples])) if ruler else []
+    threshold = quantile_threshold(on_real, q=config.accept_quantile) if ruler else 0.0
     for step, name in enumerate(names, start=1):
         bench.load(state.group(candidate(name)))
         mine = bench.parallel.mine(contexts)
@@ -67,7 +63,7 @@ def select(
         rows = bench.parallel.gather_rows([[int(ok), *written(group[0])] for ok, group in zip(passed, groups, strict=True)])
         bench.load(state.group(candidate(SFT)))
         answers = [Answer(context, tuple(row[1:])) for context, row in zip(contexts, rows, strict=True)]
-        scores = scored(answers) if ruler else [0.0] * len(rows)
+        scores = log_real_of(discriminator, judged_as(bench, answers)) if ruler else [0.0] * len(rows)
         successes[name] = [bool(row[0]) and score >= threshold for row, score in zip(rows, scores, strict=True)]
         joint, checks = sum(successes[name]) / len(rows), sum(row[0] for row in rows) / len(rows)
         metrics = {f"{name}_joint": joint, f"{name}_checks": checks, f"{name}_standard_error": sqrt(joint * (1 - joint) / len(rows))}

@@ -48,6 +48,11 @@ class Exhibit:
     mismatched: Judged | None
 
 
+def judged_as(bench: Workbench, answers: Sequence[Answer]) -> list[Judged]:
+    """Under the merged policy as it is now."""
+    return [Judged(one, answer.context.controls) for one, answer in zip(bench.features(answers), answers, strict=True)]
+
+
 def exhibits(bench: Workbench, examples: Sequence[Example], fakes: Mapping[int, Sequence[tuple[int, ...]]]) -> list[Exhibit]:
     """For every example with at least one fake; features under the merged policy as it is now."""
     chosen = [index for index in range(len(examples)) if fakes.get(index)]
@@ -56,7 +61,7 @@ def exhibits(bench: Workbench, examples: Sequence[Example], fakes: Mapping[int, 
     for index, (swapped, elsewhere) in zip(chosen, wrong, strict=True):
         answers += [bench.real(examples[index]), *(Answer(examples[index].context, ids) for ids in fakes[index])]
         answers += [answer for answer in (swapped, elsewhere) if answer is not None]
-    judged = iter([Judged(one, answer.context.controls) for one, answer in zip(bench.features(answers), answers, strict=True)])
+    judged = iter(judged_as(bench, answers))
     return [
         Exhibit(
             real=next(judged),
