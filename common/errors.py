@@ -9,21 +9,22 @@ LiyouError
 
 
 class LiyouError(Exception):
-    """`code` is stable across releases and part of the HTTP contract; `retryable` says whether the same call may succeed later."""
+    """`code` is stable across releases and part of the HTTP contract; `retryable` says whether the same call may succeed later.
+
+    `fields` are (JSON pointer, what is wrong there) where the input was a document.
+    """
 
     code = "internal"
     status = 500
     retryable = False
 
-
-class BadInput(LiyouError):
-    """`fields` are (JSON pointer, what is wrong there) where the input was a document."""
-
-    code, status = "bad_input", 422
-
     def __init__(self, message: str = "", *, fields: tuple[tuple[str, str], ...] = ()) -> None:
         super().__init__(message)
         self.fields = fields
+
+
+class BadInput(LiyouError):
+    code, status = "bad_input", 422
 
 
 class ConfigError(BadInput):

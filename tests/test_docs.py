@@ -337,8 +337,12 @@ def test_the_storefronts_requests_get_the_documented_answers(workplace: Workplac
         assert [item["controls"]["style"] for item in known["items"]] == ["concise", "concise"]
         assert known["items"][1]["controls"]["topic"] == "value"
         assert [item["product_id"] for item in inline["items"] + nobody["items"]] == ["a1", "p000000"]
-        unknown = httpx2.post(f"{url}/v1/reasons", json={"items": [{"product_id": "nowhere"}]}, timeout=60).json()["items"][0]
-        assert (unknown["status"], unknown["error"]["code"], unknown["error"]["retryable"]) == ("error", "product_not_found", False)
+        page = {"items": [{"product_id": "nowhere"}, {"product_id": "p000000"}]}
+        unknown, shown = httpx2.post(f"{url}/v1/reasons", json=page, timeout=60).json()["items"]
+        assert (unknown["error"]["code"], unknown["error"]["retryable"], shown["status"]) == ("product_not_found", False, "ok")
+        page["items"].pop()
+        problem = httpx2.post(f"{url}/v1/reasons", json=page, timeout=60)
+        assert (problem.status_code, problem.json()["code"]) == (404, "product_not_found")
         refused = httpx2.post(f"{url}/v1/reasons", json={"items": [{"product_id": "p000000"}] * 51}, timeout=60)
         assert (refused.status_code, refused.headers["content-type"]) == (422, "application/problem+json")
         assert {"code", "detail", "errors", "request_id", "retryable"} <= set(refused.json())

@@ -5,7 +5,7 @@ from typing import TypedDict
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from common.errors import BadInput, LiyouError
+from common.errors import LiyouError
 
 MEDIA_TYPE = "application/problem+json"
 MAX_FIELD_PROBLEMS = 20
@@ -62,14 +62,13 @@ def from_error(error: LiyouError, *, request_id: str) -> Problem:
     """What the caller can act on. An error that is only ours becomes `unexpected`."""
     if error.code == LiyouError.code:
         return unexpected(request_id=request_id)
-    fields = error.fields if isinstance(error, BadInput) else ()
     return _problem(
         error.code,
         status=error.status,
         detail=str(error),
         request_id=request_id,
         retryable=error.retryable,
-        errors=[FieldProblem(pointer=pointer, detail=detail) for pointer, detail in fields[:MAX_FIELD_PROBLEMS]],
+        errors=[FieldProblem(pointer=pointer, detail=detail) for pointer, detail in error.fields[:MAX_FIELD_PROBLEMS]],
     )
 
 

@@ -14,7 +14,7 @@ from common.contract.provenance import label, statement
 from common.contract.wire import ItemReason, ReasonsRequest, ReasonsResponse, evidence_of, item_error, verdict_of
 from common.domain.context import Context
 from common.domain.reason import QualityVerdict, Reason
-from common.errors import DeadlineExceeded, Refused, Unavailable
+from common.errors import DeadlineExceeded, ProductNotFound, Refused, Unavailable
 from common.generation.answer import AnswerPolicy, Items, answer
 from common.generation.candidates import Candidate
 from common.generation.template import fill_template
@@ -50,7 +50,8 @@ class Page:
     clock: Callable[[], float]
 
     async def answer(self, request: ReasonsRequest, *, request_id: str, deadline: Deadline) -> ReasonsResponse:
-        """Raises BadControl for a code that the bundle does not have, DeadlineExceeded or Unavailable when no item could be answered."""
+        """Raises BadControl for a code that the bundle does not have, ProductNotFound when nobody knows any product of the page,
+        DeadlineExceeded or Unavailable when no item could be answered."""
 
         def left_s() -> float:
             return deadline.left_s(now_s=self.clock()) - self.policy.reserve_s
@@ -62,6 +63,8 @@ class Page:
             found = self._alone(request)
             missing = "features_unavailable"
         contexts = [context for context in found if isinstance(context, Context)]
+        if missing is None and not contexts:
+            raise unknown_page(found)
         if missing is None:
             reasons = await self._reasons(contexts, deadline=deadline, left_s=left_s)
         elif contexts:
@@ -142,3 +145,11 @@ class Page:
             attempts=reason.attempts,
             degraded=reason.degraded,
         )
+
+
+def unknown_page(items: Sequence[Context | ItemReason]) -> ProductNotFound:
+    """A page with no product that can be shown is the caller's mistake; among others an unknown product fails its item alone."""
+    told = [item.error.message for item in items if isinstance(item, ItemReason) and item.error]
+    more = f" ({len(told) - 1} more)" if len(told) > 1 else ""
+    fields = tuple((f"/items/{at}/product_id", message) for at, message in enumerate(told))
+    return ProductNotFound(f"{told[0]}{more}", fields=fields)

@@ -56,7 +56,7 @@ def create_api(
         "/v1/reasons",
         response_model=ReasonsResponse,
         openapi_extra=REASONS_REQUEST,
-        responses=problem_answers(400, 413, 415, 422, 500, 503, 504),
+        responses=problem_answers(400, 404, 413, 415, 422, 500, 503, 504),
         summary="Reasons for a page of 1 to 50 products, in the order asked",
     )
     async def reasons(request: Request) -> Response:

@@ -16,6 +16,7 @@ COMMITTED = Path(__file__).resolve().parents[1] / "openapi.json"
 REF = "#/components/schemas/{model}"
 MEANINGS = {
     400: "not JSON, or nested too deeply",
+    404: "no product of the page is known; among known ones an unknown product is an error of its item",
     413: "body too large",
     415: "not application/json",
     422: "not of the schema, an unknown control code, or a deadline out of bounds",

@@ -65,10 +65,11 @@ def test_an_inline_product_without_currency_or_rating_is_answered(started: dict[
         (OVER, JSON, 413, "too_large"),
         (iter([OVER]), JSON, 413, "too_large"),
         (orjson.dumps({"items": [{"product": MILK}], "controls": {"style": "loud"}}), JSON, 422, "bad_control"),
+        (orjson.dumps({"items": [{"product_id": "gone"}]}), JSON, 404, "product_not_found"),
         (b'{"items": [', JSON, 400, "bad_request"),
         (orjson.dumps({"items": [{"product": MILK}]}), "text/plain", 415, "unsupported_media_type"),
     ],
-    ids=["51 items", "20 MB", "20 MB of unknown length", "a bad code", "broken JSON", "wrong content type"],
+    ids=["51 items", "20 MB", "20 MB of unknown length", "a bad code", "an unknown product", "broken JSON", "wrong content type"],
 )
 def test_refusals_are_problems(
     started: dict[str, Any], figures: Any, request: Any, content: Any, media: str, status: int, code: str
@@ -88,7 +89,7 @@ def test_an_unknown_product_is_an_error_of_its_item_and_costs_its_neighbour_noth
     answer = post(started, orjson.dumps({"items": [{"product_id": "gone"}, {"product": MILK}]}))
     unknown, known = answer.json()["items"]
     figures.table(
-        "7 an unknown product", {"answer": f"{answer.status_code}, its item {unknown['error']['code']}: {unknown['error']['message']}"}
+        "7 an unknown product beside a known one", {"answer": f"{answer.status_code}, its item {unknown['error']['code']}: {unknown['error']['message']}"}
     )
     assert (answer.status_code, unknown["status"], known["status"]) == (200, "error", "ok")
     assert (unknown["error"]["code"], unknown["error"]["retryable"]) == ("product_not_found", False)

@@ -16,7 +16,7 @@ from common.contract.deadline import Deadline
 from common.contract.wire import ItemReason, ReasonsRequest, ReasonsResponse
 from common.domain.context import Context
 from common.domain.reason import QualityVerdict
-from common.errors import BadControl, DeadlineExceeded, Unavailable
+from common.errors import BadControl, DeadlineExceeded, ProductNotFound, Unavailable
 from common.generation.candidates import Candidate
 from common.quality.verdict import Checker
 from serve_app.config import AnswerConfig
@@ -166,6 +166,14 @@ def test_a_page_fails_only_when_nothing_at_all_can_be_shown(page: Page, hops: Di
 def test_unknown_products_keep_their_place(page: Page, hops: DirectHops) -> None:
     items = ask(page, {"product_id": "p7"}, EARBUDS, {"product_id": "p8"}, SHOES).items
     assert [(item.product_id, item.status) for item in items] == [("p7", "error"), ("p1", "ok"), ("p8", "error"), ("p2", "ok")]
+
+
+def test_a_page_of_unknown_products_alone_is_refused_and_names_each(page: Page, hops: DirectHops) -> None:
+    with pytest.raises(ProductNotFound) as caught:
+        ask(page, {"product_id": "p7"}, {"product_id": "p8"})
+    assert (caught.value.status, [pointer for pointer, _ in caught.value.fields]) == (404, ["/items/0/product_id", "/items/1/product_id"])
+    assert "'p7'" in str(caught.value)
+    assert "generator" not in hops.calls
 
 
 @pytest.mark.parametrize("dead", [set(), {"features"}], ids=["up", "features down"])
