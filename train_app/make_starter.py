@@ -132,12 +132,12 @@ def _encoded(source: Iterable[Document], tokenizer: PreTrainedTokenizerFast) -> 
 
 def make_bundle(trained: Path, out: Path) -> str:
     """The bundle of a finished run, checked and copied to where the package carries it; returns its id. Replaces the one before."""
-    folders = sorted(trained.glob("bundles/lb-*"), key=lambda folder: folder.stat().st_mtime)
-    if not folders:
-        raise BundleNotFound(f"{trained}: no bundles/lb-* there; train one first: liyou train starter")
-    admitted = admit(folders[-1])
+    folders = list(trained.glob("bundles/lb-*"))
+    if len(folders) != 1:
+        raise BundleNotFound(f"{trained}: {len(folders)} bundles/lb-* there, expected one: remove the others, or run liyou train starter")
+    admitted = admit(folders[0])
     shutil.rmtree(out, ignore_errors=True)
-    shutil.copytree(folders[-1], out)
+    shutil.copytree(folders[0], out)
     return admitted.manifest.bundle_id
 
 
@@ -161,7 +161,7 @@ def bundle(
     trained: Annotated[Path, typer.Argument(help="`out` of the run: the folder with bundles/")],
     out: Annotated[Path, typer.Option(help="folder to copy the bundle to")] = STARTER / "bundle",
 ) -> None:
-    """Copy the newest bundle of a run to where the package carries it."""
+    """Copy the bundle of a run to where the package carries it."""
     print(make_bundle(trained, out))
 
 

@@ -106,6 +106,7 @@ def new_bench(*, parallel: Parallel | None = None, checkpoint_every: int = 2) ->
         vocabulary=PACK.vocabulary,
         splits=splits,
         decoding=DecodingParams(max_new_tokens=16),
+        served=DecodingParams(max_new_tokens=16, temperature=0.7),
         parallel=parallel or Parallel(),
         discriminator=SMALL,
         checkpoint_every=checkpoint_every,

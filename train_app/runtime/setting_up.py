@@ -51,6 +51,7 @@ def open_workbench(config: TrainConfig, *, inputs: str, parallel: Parallel) -> W
         vocabulary=pack.vocabulary,
         splits=splits,
         decoding=decoding,
+        served=config.decoding,
         parallel=parallel,
         discriminator=config.discriminator,
         bf16=config.runtime.bf16,

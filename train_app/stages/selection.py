@@ -58,7 +58,7 @@ def select(
     for step, name in enumerate(names, start=1):
         bench.load(state.group(candidate(name)))
         mine = bench.parallel.mine(contexts)
-        groups = bench.write(mine, k=1, stage=STAGE, step=0)  # the same seeds for every candidate: a paired comparison
+        groups = bench.write(mine, k=1, stage=STAGE, step=0, decoding=bench.served)  # the same seeds for each: a paired comparison
         passed = [bench.checker.judge(group[0].text, context=c, score=None).checks_passed for c, group in zip(mine, groups, strict=True)]
         rows = bench.parallel.gather_rows([[int(ok), *written(group[0])] for ok, group in zip(passed, groups, strict=True)])
         bench.load(state.group(candidate(SFT)))

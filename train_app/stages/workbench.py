@@ -47,6 +47,8 @@ class Workbench:
     splits: Splits
     decoding: DecodingParams
     """Of rollouts."""
+    served: DecodingParams
+    """Of what is chosen and calibrated: as customers will read it."""
     parallel: Parallel
     discriminator: DiscriminatorStageConfig
     bf16: bool = False
@@ -68,9 +70,11 @@ class Workbench:
         self.policy.load(adapter)
         self.engine.weights_changed()
 
-    def write(self, contexts: Sequence[Context], *, k: int, stage: str, step: int) -> list[list[Candidate]]:
-        """k samples for each context; a text depends on run, stage, step and context, not on the worker that draws it."""
-        writer = Writer(self.policy.merged, self.engine, self.vocabulary, self.decoding, f"{self.run}/{stage}/{step}")
+    def write(
+        self, contexts: Sequence[Context], *, k: int, stage: str, step: int, decoding: DecodingParams | None = None
+    ) -> list[list[Candidate]]:
+        """k samples for each context, rollouts by default; a text depends on run, stage, step and context, not on the worker."""
+        writer = Writer(self.policy.merged, self.engine, self.vocabulary, decoding or self.decoding, f"{self.run}/{stage}/{step}")
         return writer.write(list(contexts), k=k, attempt=0)
 
     def encoded(self, answer: Answer) -> tuple[tuple[int, ...], int]:

@@ -8,7 +8,7 @@ from common.config import parse
 from train_app.config import TrainConfig
 from train_app.stages.discriminator import training
 from train_app.stages.plan import run_stages
-from train_app.stages.state import State, read_state, tensors_digest, write_state
+from train_app.stages.state import State, read_state, tensors_digest, unpack_rows, write_state
 from train_app.stages.workbench import Workbench
 
 CONFIG = parse(
@@ -97,6 +97,17 @@ def test_the_first_adversarial_step_starts_at_the_reference(undisturbed) -> None
     _, _, seen = undisturbed
     first = next(one for one in seen if one.stage == "adversarial 1")
     assert first.metrics["kl"] == 0
+
+
+def test_rows_that_measure_the_discriminator_are_in_no_adversarial_step(undisturbed, make_bench) -> None:
+    final, _, _ = undisturbed
+    bench = make_bench()
+    rows = len(bench.splits.discriminator[: bench.discriminator.rows])
+    apart = training.held_out_rows(bench, rows, bench.discriminator)
+    learnt_from = {row[0] for row in unpack_rows(final.group("replay"))}
+    assert len(apart) >= 2
+    assert learnt_from
+    assert not apart & learnt_from
 
 
 def test_progress_counts_every_stage_to_its_end(undisturbed) -> None:

@@ -21,7 +21,14 @@ from train_app.stages.adversarial.guards import tripped, variety
 from train_app.stages.adversarial.losses import kl_k3, policy_loss
 from train_app.stages.adversarial.replay import Replay
 from train_app.stages.adversarial.rewards import check_rewards, discriminator_rewards
-from train_app.stages.discriminator.training import GROUP, discriminator_optimiser, discriminator_step, exhibits, weights_of
+from train_app.stages.discriminator.training import (
+    GROUP,
+    discriminator_optimiser,
+    discriminator_step,
+    exhibits,
+    held_out_rows,
+    weights_of,
+)
 from train_app.stages.optimisation import Optimiser
 from train_app.stages.sft import cross_entropy, encode_rows, num_answer_tokens
 from train_app.stages.state import OnProgress, Progress, Save, State, TextPair, pack_rows, tensors_digest, unpack_rows
@@ -136,7 +143,9 @@ def roll_out(
     informed: bool,
 ) -> Rollout:
     """Samples, rewards and advantages of this worker's prompts, whose samples stay together. `informed` False: D pays nothing."""
-    drawn = random.Random(bench.seed(stage, step, "prompts")).sample(range(len(examples)), min(config.prompts, len(examples)))
+    kept_apart = held_out_rows(bench, len(examples), bench.discriminator)
+    learnt = [index for index in range(len(examples)) if index not in kept_apart]
+    drawn = random.Random(bench.seed(stage, step, "prompts")).sample(learnt, min(config.prompts, len(learnt)))
     indices = bench.parallel.mine(drawn)
     contexts = [examples[index].context for index in indices]
     groups = bench.write(contexts, k=config.samples, stage=stage, step=step)

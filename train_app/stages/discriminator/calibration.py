@@ -30,7 +30,7 @@ def calibrate(
     discriminator.eval()
     examples = bench.splits.calibration[: config.rows]
     mine = bench.parallel.mine([example.context for example in examples])
-    groups = bench.write(mine, k=1, stage=STAGE, step=0)
+    groups = bench.write(mine, k=1, stage=STAGE, step=0, decoding=bench.served)
     rows = bench.parallel.gather_rows([list(written(group[0])) for group in groups])
     shown = exhibits(bench, examples, {index: [tuple(ids)] for index, ids in enumerate(rows)})
     real, fake = [one.real for one in shown], [fake for one in shown for fake in one.fakes]

@@ -131,12 +131,12 @@ def train_discriminator(
     fakes: dict[int, list[tuple[int, ...]]] = {}
     for index, ids in pooled(state):
         fakes.setdefault(index, []).append(ids)
-    shown = exhibits(bench, examples, fakes)
-    if len(shown) < 8:
-        raise BadInput(f"the discriminator needs at least 8 rows of its own split; got {len(shown)}. Import more reasons.")
-    order = random.Random(bench.seed("discriminator", 0, "held out")).sample(range(len(shown)), len(shown))
-    num_held_out = max(2, round(config.held_out * len(shown)))
-    held_out, train = [shown[row] for row in order[:num_held_out]], [shown[row] for row in order[num_held_out:]]
+    kept_apart = held_out_rows(bench, len(examples), config)
+    held_out, train = (
+        exhibits(bench, examples, {index: ids for index, ids in fakes.items() if (index in kept_apart) is apart}) for apart in (True, False)
+    )
+    if len(held_out) < 2 or len(train) < 6:
+        raise BadInput(f"the discriminator needs at least 8 rows of its own split; got {len(held_out) + len(train)}. Import more reasons.")
     discriminator = bench.new_discriminator()
     if saved := state.group(GROUP):
         discriminator.load_state_dict(saved)
@@ -175,6 +175,13 @@ def train_discriminator(
     on_progress(Progress(stage=stage, step=steps, total=steps, metrics=final, note=note))
     finished = state.without_groups("optimiser", "best", "pool").with_group(GROUP, best).at(steps)
     return finished.with_values({"discriminator_blind": blind, "discriminator_auc": dict(final), "discriminator_top": top})
+
+
+def held_out_rows(bench: Workbench, num: int, config: DiscriminatorStageConfig) -> frozenset[int]:
+    """Of the first `num` rows of its split, those that only measure it: no fit and no adversarial round learns from them."""
+    return frozenset(
+        random.Random(bench.seed("discriminator", 0, "held out")).sample(range(num), min(num, max(2, round(config.held_out * num))))
+    )
 
 
 def measure(discriminator: Discriminator, shown: Sequence[Exhibit]) -> dict[str, float]:
