@@ -49,8 +49,8 @@ class FeaturesConfig(Frozen):
 class GeneratorConfig(Frozen):
     resources: Resources = Resources(num_cpus=1.0)
     replicas: Replicas = Replicas()
-    dtype: Literal["fp32", "bf16"] = Field(
-        "fp32", description="bf16 is quicker where the processor has it; texts then differ in a few of 100"
+    dtype: Literal["fp32", "bf16"] | None = Field(
+        None, description="null: as the bundle was trained. bf16 is quicker where the processor has it; texts then differ in a few of 100"
     )
     threads: int = Field(1, ge=1, description="OpenMP threads of the engine; more than one pays only on cores of its own")
     max_len: int = Field(1024, ge=64, description="tokens of prompt and answer that a slot holds; the model's own limit if that is lower")

@@ -96,7 +96,7 @@ def verify(
     name: Name,
     registry: RegistryUri = "registry",
     base: Base = None,
-    dtype: Annotated[str, typer.Option(help="float32 or bfloat16")] = "float32",
+    dtype: Annotated[str | None, typer.Option(help="float32 or bfloat16; default: as it was trained")] = None,
     trusted_key: Keys = None,
     require_signature: Signed = False,
     as_json: Json = False,
@@ -116,7 +116,7 @@ def verify(
         return
     print(f"{bundle.manifest.bundle_id} is sound: {len(bundle.manifest.files)} files, {len(bundle.manifest.canaries)} canaries")
     print(f"  signature: {bundle.signed_by or 'none was checked; nobody vouches for this bundle'}")
-    verdict = "tell it from its base" if canaries.conclusive else f"cannot tell it from its base in {dtype}"
+    verdict = "tell it from its base" if canaries.conclusive else f"cannot tell it from its base in {dtype or bundle.manifest.canary_dtype}"
     print(f"  canaries: {canaries.from_trained:.5f} nats a token from training, {canaries.from_base:.5f} from the base; they {verdict}")
 
 

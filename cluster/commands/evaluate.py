@@ -22,7 +22,7 @@ def evaluate(
     base: Annotated[str | None, typer.Option(help="where the base lies on this machine, when not where the bundle says")] = None,
     rows: Annotated[int, typer.Option(min=1, help="test rows, at most")] = 500,
     k: Annotated[int | None, typer.Option(min=1, max=64, help="candidates a request; default: as the bundle is served")] = None,
-    dtype: Annotated[str, typer.Option(help="float32 or bfloat16")] = "float32",
+    dtype: Annotated[str | None, typer.Option(help="float32 or bfloat16; default: as it was trained")] = None,
     truth: Annotated[str | None, typer.Option(help="sample_shop: the writer's judge is asked about every text; it decides nothing")] = None,
     report: Annotated[Path | None, typer.Option(help="write an HTML report to this file")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="the whole evaluation as one JSON object on stdout")] = False,

@@ -43,7 +43,7 @@ class LoadedBundle:
 def load_bundle(
     path: Path | str,
     *,
-    dtype: str = "float32",
+    dtype: str | None = None,
     verify: bool = True,
     base: str | LanguageModel | None = None,
     fetch: Fetch | None = None,
@@ -53,15 +53,16 @@ def load_bundle(
 ) -> LoadedBundle:
     """Files, digests, versions and weights are always checked; `verify=False` leaves out only the canaries (one forward pass).
 
-    `base`: where the base lies on this machine when it is not where the manifest says, or a base that is loaded already and that the
-    adapter is then merged into, in place. `policy`: a pack whose lexicon, knowledge and templates apply; None takes the packaged one.
+    `dtype` of the weights; None is that in which the bundle was trained and measured. `base`: where the base lies on this machine when it
+    is not where the manifest says, or a base that is loaded already and that the adapter is then merged into, in place. `policy`: a pack
+    whose lexicon, knowledge and templates apply; None takes the packaged one.
     Raises BundleNotFound, DigestMismatch, SignatureInvalid, BundleMismatch, CanaryFailed; ArtifactNotFound when there is no base.
     """
     admitted = admit(path, trusted_pems=trusted_pems, require_signature=require_signature)
     manifest = admitted.manifest
     shipped = policy or load_pack(manifest.pack.name)
     pack = shipped.model_copy(update={"controls": admitted.controls, "facts": admitted.facts})
-    language = base if isinstance(base, LanguageModel) else _base(manifest, source=base, dtype=dtype, fetch=fetch)
+    language = base if isinstance(base, LanguageModel) else _base(manifest, source=base, dtype=dtype or manifest.canary_dtype, fetch=fetch)
     _check_base(manifest, language)
     check_fit(admitted.adapter, language)
     config, expected = _expected_discriminator(admitted, language)

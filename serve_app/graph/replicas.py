@@ -46,7 +46,7 @@ class GeneratorReplica:
         own = config.generator
         torch.set_num_threads(own.threads)
         folder = locate_bundle(config.bundle, registry=config.registry)
-        bundle = load_bundle(folder, dtype=DTYPES[own.dtype], base=config.base)
+        bundle = load_bundle(folder, dtype=own.dtype and DTYPES[own.dtype], base=config.base)
         self.generator = Generator(bundle, slots=own.slots, max_len=own.max_len, compile=own.compile)
         log.info("bundle %s: canaries passed: %s", bundle.manifest.bundle_id, bundle.canaries)
 

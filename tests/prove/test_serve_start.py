@@ -89,7 +89,8 @@ def test_an_unknown_product_is_an_error_of_its_item_and_costs_its_neighbour_noth
     answer = post(started, orjson.dumps({"items": [{"product_id": "gone"}, {"product": MILK}]}))
     unknown, known = answer.json()["items"]
     figures.table(
-        "7 an unknown product beside a known one", {"answer": f"{answer.status_code}, its item {unknown['error']['code']}: {unknown['error']['message']}"}
+        "7 an unknown product beside a known one",
+        {"answer": f"{answer.status_code}, its item {unknown['error']['code']}: {unknown['error']['message']}"},
     )
     assert (answer.status_code, unknown["status"], known["status"]) == (200, "error", "ok")
     assert (unknown["error"]["code"], unknown["error"]["retryable"]) == ("product_not_found", False)

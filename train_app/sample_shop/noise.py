@@ -14,8 +14,8 @@ from train_app.sample_shop.grammar.relations import load_relations
 from train_app.sample_shop.people import EMOTIONS, STYLES, TOPICS
 from train_app.sample_shop.writer import CHARS, Clause, Derivation, Draw, Filled, fill_clause, slot_options, write
 
-CONFUSED = "的得地在再做作像向须需他它那哪以已坐座带戴象相"
-"""Signs that people mistype for their neighbour in this row."""
+CONFUSED = ("的得", "在再", "做作", "像向", "须需", "他它", "那哪", "以已", "坐座", "带戴", "象相")
+"""Signs that people mistype for each other."""
 TRIES = 40
 
 
@@ -38,11 +38,11 @@ def typo(text: str, rng: random.Random) -> str:
     """One sign dropped, doubled, swapped with the next or mistaken for a look-alike."""
     place = rng.randrange(1, len(text) - 2)
     kind = rng.choice(("drop", "double", "swap", "confuse"))
-    confusable = [at for at, sign in enumerate(text) if sign in CONFUSED]
+    meant = {sign: pair.replace(sign, "") for pair in CONFUSED for sign in pair}
+    confusable = [at for at, sign in enumerate(text) if sign in meant]
     if kind == "confuse" and confusable:
         at = rng.choice(confusable)
-        pair = CONFUSED.index(text[at]) ^ 1
-        return text[:at] + CONFUSED[pair] + text[at + 1 :]
+        return text[:at] + meant[text[at]] + text[at + 1 :]
     if kind == "drop":
         return text[:place] + text[place + 1 :]
     if kind == "swap" and text[place] != text[place + 1]:

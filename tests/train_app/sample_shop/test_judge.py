@@ -5,7 +5,7 @@ import pytest
 from common.domain.context import Context
 from train_app.sample_shop.grammar.clauses import HIDDEN, VISIBLE, wordings
 from train_app.sample_shop.judge import judge
-from train_app.sample_shop.noise import near_duplicate, perturb, typo
+from train_app.sample_shop.noise import CONFUSED, near_duplicate, perturb, typo
 from train_app.sample_shop.writer import write
 
 
@@ -85,3 +85,11 @@ def test_a_history_of_somebody_else_is_named(written):
 def test_a_cut_text_is_not_clean(written):
     for reason in written[:100]:
         assert not judge(reason.text[:-3], reason.context).clean
+
+
+@pytest.mark.parametrize("sign", "".join(CONFUSED))
+def test_every_sign_that_people_mistype_becomes_its_look_alike(sign):
+    text = f"一二三{sign}四五六"
+    looks = {typo(text, random.Random(seed)) for seed in range(40)}
+    pair = next(pair for pair in CONFUSED if sign in pair)
+    assert text.replace(sign, pair.replace(sign, "")) in looks
