@@ -46,8 +46,8 @@ check: install  ## style and types
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/mypy $(PACKAGES)
 
-starter: install  ## the starter bundle that the package carries, about twenty-five minutes
-	$(RUN) $(VENV)/bin/liyou shop generate --out out/starter/shop
+starter: install  ## the starter bundle that the package carries, about forty minutes
+	$(RUN) $(VENV)/bin/liyou shop generate --users 1000 --products 5000 --reasons 20000 --out out/starter/shop
 	$(RUN) $(VENV)/bin/liyou data build out/starter/shop --out out/starter/snapshot
 	$(RUN) $(VENV)/bin/liyou train starter
 	$(RUN) $(VENV)/bin/python -m train_app.make_starter bundle out/starter/train
