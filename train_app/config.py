@@ -17,6 +17,9 @@ class DataConfig(Frozen):
     snapshot: str = Field(description="folder of the snapshot made by `liyou data build`")
     pack: str = Field("shop", description="name of a packaged business domain, or a folder that holds one")
     max_train_rows: int | None = Field(None, ge=1, description="train on this many rows, taken in the split's order; None takes all")
+    held_out: float = Field(
+        1 / 3, ge=0, lt=1, description="share of the code combinations that only the test rows have, where rows ask for no split; 0: none"
+    )
     licence: str = Field("unstated", description="licence of the training texts, as the bundle's manifest names it")
 
 

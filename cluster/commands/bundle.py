@@ -147,9 +147,10 @@ def promote(
     if against and not force:
         listed = "".join(f"\n  - {one}" for one in against)
         raise PromotionRefused(f"{admitted.manifest.bundle_id} stays out of {alias}:{listed}\n--force promotes it all the same")
+    judged_against = expected if expected is not None else current or ""  # what it was compared with must still be live
     version = store.publish(folder, version=admitted.manifest.bundle_id)
     told = f"{reason} (forced, in spite of: {'; '.join(against)})"[:2000] if against else reason
-    move = store.promote(alias, version, reason=told, by=by or getpass.getuser(), at=datetime.now(UTC), expected=expected)
+    move = store.promote(alias, version, reason=told, by=by or getpass.getuser(), at=datetime.now(UTC), expected=judged_against)
     _print_move(move, as_json=as_json)
 
 

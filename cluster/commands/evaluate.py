@@ -41,6 +41,8 @@ def evaluate(
 
     if truth not in (None, "sample_shop"):
         raise BadInput(f"--truth: got {truth!r}; the only ground truth there is, is sample_shop")
+    if report:
+        report.parent.mkdir(parents=True, exist_ok=True)  # before minutes of work
     folder = Registry(open_storage(registry)).fetch(bundle) if registry else Path(bundle)
     loaded = load_bundle(folder, dtype=dtype, base=base)
     test = split(examples(Snapshot.open(snapshot), vocabulary=loaded.pack.vocabulary)).test[:rows]

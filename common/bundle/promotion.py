@@ -82,19 +82,20 @@ def _against_live(candidate: BundleManifest, live: BundleManifest) -> list[str]:
 
 
 def worse_beyond_noise(new: Metric, old: Metric) -> bool:
-    """Whether `new` is worse by more than 1.96 standard errors of the difference; without intervals any difference counts.
+    """Whether `new` is worse by more than 1.96 standard errors of the difference. Without intervals nobody can say: False.
 
     The errors come from the half widths of the 95 % intervals as if the two were independent, which is careful: on the same rows the
-    difference is known better than that.
+    difference is known better than that. Which way is better the newer measurement says.
     """
-    if old.better == "neither":
+    if new.better == "neither":
         return False
-    loss = (old.value - new.value) if old.better == "higher" else (new.value - old.value)
-    return loss > NOISE_SIGMAS * math.hypot(_standard_error(new), _standard_error(old))
+    loss = (old.value - new.value) if new.better == "higher" else (new.value - old.value)
+    errors = (_standard_error(new), _standard_error(old))
+    return None not in errors and loss > NOISE_SIGMAS * math.hypot(*(error or 0.0 for error in errors))
 
 
-def _standard_error(metric: Metric) -> float:
-    return 0.0 if metric.low is None or metric.high is None else (metric.high - metric.low) / (2 * NOISE_SIGMAS)
+def _standard_error(metric: Metric) -> float | None:
+    return None if metric.low is None or metric.high is None else (metric.high - metric.low) / (2 * NOISE_SIGMAS)
 
 
 def _spell(metric: Metric) -> str:

@@ -55,7 +55,7 @@ class RequestUser(Frozen):
     def to_domain(self) -> tuple[Event, ...]:
         """The inline events, oldest first; events without an id get their position as one."""
         events = [
-            Event(event_id=e.event_id or f"inline-{index}", user_id=self.user_id, **e.model_dump(exclude={"event_id"}))
+            Event(event_id=e.event_id or f"inline-{index:04d}", user_id=self.user_id, **e.model_dump(exclude={"event_id"}))
             for index, e in enumerate(self.events or ())
         ]
         return tuple(sorted(events, key=lambda event: event.at))

@@ -11,8 +11,12 @@ from common.errors import BadInput
 EXPONENTS = {"JPY": 0, "KRW": 0, "VND": 0, "CLP": 0, "KWD": 3, "BHD": 3, "OMR": 3, "JOD": 3, "TND": 3}
 
 
+MAX_MINOR = 2**53
+"""Beyond it JSON readers, JavaScript's among them, round."""
+
+
 class Money(Frozen):
-    minor: int = Field(ge=0, description="amount in the currency's smallest unit (fen, cent)")
+    minor: int = Field(ge=0, le=MAX_MINOR, description="amount in the currency's smallest unit (fen, cent)")
     currency: str = Field("CNY", pattern=r"^[A-Z]{3}$", description="ISO 4217 code")
 
     def amount(self) -> Decimal:
@@ -28,5 +32,7 @@ def money(amount: float | int | str | Decimal, currency: str = "CNY") -> Money:
         raise BadInput(f"price: got {amount!r}; expected a number in the unit of {currency}, for example 299.0") from error
     if not exact.is_finite() or exact < 0:
         raise BadInput(f"price: got {amount!r}; expected a finite number of at least 0")
-    minor = exact.scaleb(EXPONENTS.get(currency, 2)).quantize(Decimal(1), rounding=ROUND_HALF_UP)
-    return Money(minor=int(minor), currency=currency)
+    scaled = exact.scaleb(EXPONENTS.get(currency, 2))
+    if scaled > MAX_MINOR:
+        raise BadInput(f"price: got {amount!r}; expected an amount in the unit of {currency}, below {MAX_MINOR // 100}")
+    return Money(minor=int(scaled.quantize(Decimal(1), rounding=ROUND_HALF_UP)), currency=currency)

@@ -62,14 +62,19 @@ def estimate(
 
 
 def _posterior(own: Mapping[str, float], population: Mapping[str, float], strength: float) -> Estimate:
-    """One pseudo-observation of each value on top of the population's counts keeps every value possible."""
+    """One pseudo-observation of each value on top of the population's counts keeps every value possible.
+
+    Where only one value was ever seen there is another that nobody has asked for yet, with one pseudo-observation too: a single click
+    is no certainty.
+    """
     values = sorted({*own, *population})
     shares = {value: population.get(value, 0.0) + 1.0 for value in values}
-    total = sum(shares.values())
+    unseen = 1.0 if len(values) == 1 else 0.0
+    total = sum(shares.values()) + unseen
     alphas = {value: strength * shares[value] / total + own.get(value, 0.0) for value in values}
     ranked = sorted(values, key=lambda value: (-alphas[value], value))
     mass = sum(alphas.values())
-    confidence = probability_greater(alphas[ranked[0]], alphas[ranked[1]]) if len(ranked) > 1 else 1.0
+    confidence = probability_greater(alphas[ranked[0]], alphas[ranked[1]] if len(ranked) > 1 else strength * unseen / total)
     return Estimate(probabilities={value: alphas[value] / mass for value in ranked}, confidence=confidence)
 
 

@@ -1,6 +1,7 @@
 """One raw row -> one record, or what is wrong with which field and how to mend it. Knows our columns and bounds; reads no file."""
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -110,7 +111,7 @@ class FieldProblem(Exception):
 def parse_row(raw: RawRow, table: Table[Row], *, mapping: ColumnMap) -> tuple[Row, tuple[str, ...]]:
     """The record, and which texts were cut. Raises FieldProblem for the first field that is wrong."""
     own = mapping.table(table.name)
-    row = {column: value for column in table.columns if (value := _value(raw, column, own)) is not None}
+    row = {column: value for column in table.columns if (value := value_of(raw, column, own)) is not None}
     for column in table.times:
         if column in row:
             row[column] = _time(row[column], column, own, mapping.timezone)
@@ -144,7 +145,7 @@ def _remedy(field: str, message: str, table: Table[Row]) -> str:
     return f"{message}; expected {expected}" if expected else message
 
 
-def _value(raw: RawRow, column: str, own: TableMap) -> object:
+def value_of(raw: RawRow, column: str, own: TableMap) -> object:
     """None when absent; an empty cell, a null and a NaN are absent."""
     if column in own.constants:
         return own.constants[column]
@@ -178,10 +179,16 @@ def _plain(value: str | int | float) -> str:
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
+_BASIC_DATE = re.compile(r"(?:19|20)\d{6}")
+"""20240115: as seconds it would be a day of 1970, before any shop's."""
+
+
 def _time(value: object, column: str, own: TableMap, timezone: str | None) -> datetime:
     try:
         if isinstance(value, datetime):
             moment = value
+        elif own.time_format is None and _BASIC_DATE.fullmatch(str(value)):
+            moment = datetime.strptime(str(value), "%Y%m%d")
         elif isinstance(value, int | float) and not isinstance(value, bool):
             moment = datetime.fromtimestamp(value / UNIT_SECONDS[own.time_unit], UTC)
         elif isinstance(value, str) and own.time_format is not None:

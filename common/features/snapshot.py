@@ -9,6 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from pydantic import Field, JsonValue
 
 from common.config import Frozen
@@ -27,6 +28,8 @@ REJECTS = "rejects.jsonl"
 ID_COLUMNS = {"products": "product_id", "events": "user_id", "users": "user_id", "preferences": "user_id", "reasons": "product_id"}
 """Table -> the column it is looked up by."""
 KEPT_PRODUCTS = 4096
+NEWEST_EVENTS = 2000
+"""Of a user's events as many are summarised: an id that a shop gives to all its guests has no end of them."""
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -84,8 +87,10 @@ class Snapshot:
         return [event_from(row) for row in self.files["events"].find(user_id).to_pylist()]
 
     def behavior(self, user_id: str, *, at: datetime | None = None) -> BehaviorSummary:
-        """What was known of the user strictly before `at` (None: all of it); empty for a user nobody knows."""
-        events = self.events(user_id)
+        """What was known of the user strictly before `at` (None: all of it), by the newest 2,000 events; empty for a user nobody knows."""
+        rows = self.files["events"].find(user_id)
+        before = rows if at is None else rows.filter(pc.less(rows.column("at"), microseconds(at)))
+        events = [event_from(row) for row in before.slice(max(0, before.num_rows - NEWEST_EVENTS)).to_pylist()]
         products = {event.product_id: product for event in events if (product := self.product(event.product_id)) is not None}
         return summarize(events, at=at, products=products)
 

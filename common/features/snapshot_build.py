@@ -235,13 +235,14 @@ def _not_of(table: pa.Table, user_id: str) -> pa.Array:
 
 
 def _copy_rejects_without(source: Path, target: Path, user_id: str) -> Counter[str]:
-    """A rejected row may quote the user: a reject that names the id as a whole word goes. Raw file -> rejects taken out."""
+    """A rejected row may quote the user. One that says whose it is goes with its user; one that does not (a line that is no JSON) goes
+    where it names the id as a whole word. Raw file -> rejects taken out."""
     names_user = re.compile(rf"(?<![\w-]){re.escape(user_id)}(?![\w-])")
     removed: Counter[str] = Counter()
     with source.open("rb") as lines, target.open("wb") as kept:
         for line in lines:
             reject = Reject.model_validate_json(line)
-            if names_user.search(reject.got):
+            if reject.user_id == user_id or (reject.user_id is None and names_user.search(reject.got)):
                 removed[reject.file] += 1
             else:
                 kept.write(line)

@@ -12,8 +12,8 @@ from pydantic import BaseModel, Field
 
 from common.config import Frozen
 from common.errors import BadInput, ConfigError
-from common.features.column_map import ColumnMap
-from common.features.rows import FieldProblem, RawRow, Table, parse_row
+from common.features.column_map import ColumnMap, TableMap
+from common.features.rows import FieldProblem, RawRow, Table, parse_row, value_of
 from common.features.sorted_file import hash64
 
 FORMATS = (".jsonl", ".csv", ".parquet")
@@ -32,6 +32,7 @@ class Reject(Frozen):
     field: str
     got: str
     remedy: str
+    user_id: str | None = Field(None, description="whose row it was, as far as it says; `forget` takes it out with its user")
 
 
 @dataclass(slots=True)
@@ -91,14 +92,14 @@ def _records(path: Path, table: Table[Row], mapping: ColumnMap, read: TableRead[
         try:
             record, cut = parse_row(raw, table, mapping=mapping)
         except FieldProblem as problem:
-            read.rejects.append(_reject(path, number, problem))
+            read.rejects.append(_reject(path, number, problem, user=_user(raw, table, own)))
             continue
         if table.identity is not None:
             identity = str(getattr(record, table.identity))
             key = hash64(identity)
             if key in seen:
                 remedy = f"row {seen[key]} has the same {table.identity}; it was kept, this one was not"
-                read.rejects.append(_reject(path, number, FieldProblem(table.identity, identity, remedy)))
+                read.rejects.append(_reject(path, number, FieldProblem(table.identity, identity, remedy), user=_user(raw, table, own)))
                 continue
             seen[key] = number
         for column in cut:
@@ -106,9 +107,14 @@ def _records(path: Path, table: Table[Row], mapping: ColumnMap, read: TableRead[
         yield record
 
 
-def _reject(path: Path, number: int, problem: FieldProblem) -> Reject:
+def _reject(path: Path, number: int, problem: FieldProblem, *, user: str | None = None) -> Reject:
     got = "(nothing)" if problem.got is None else str(problem.got)
-    return Reject(file=path.name, row=number, field=problem.field, got=got[:GOT_CHARS], remedy=problem.remedy)
+    return Reject(file=path.name, row=number, field=problem.field, got=got[:GOT_CHARS], remedy=problem.remedy, user_id=user)
+
+
+def _user(raw: RawRow, table: Table[Row], own: TableMap) -> str | None:
+    user = value_of(raw, "user_id", own) if "user_id" in table.columns else None
+    return user if isinstance(user, str) else None
 
 
 def _raw_rows(path: Path, encoding: str, *, needed: set[str]) -> Iterator[tuple[int, RawRow | FieldProblem]]:

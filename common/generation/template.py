@@ -57,6 +57,14 @@ def fill_template(context: Context, *, checker: Checker) -> tuple[str, QualityVe
     )
 
 
+def fill_if_lawful(context: Context, *, checker: Checker) -> tuple[str, QualityVerdict]:
+    """As `fill_template`; an empty text where no template passes: its item then says so, and its neighbours are shown."""
+    try:
+        return fill_template(context, checker=checker)
+    except Refused:
+        return "", checker.judge("", context=context)
+
+
 def _sentences(context: Context, templates: Templates, checker: Checker) -> Iterator[str]:
     filler = _Filler(context, checker)
     tail = "".join(f"{warning}。" for warning in checker.warnings(context.product.category))

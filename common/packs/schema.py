@@ -310,9 +310,12 @@ class Pack(Frozen):
         return sha256_bytes(canonical_json(digests))[:12]
 
     def parent(self, category: str) -> str | None:
-        """The parent of a leaf category: as the facts say, else as the taxonomy does (the longest name that ends it), else None."""
+        """The parent of a leaf category: as the facts say, else as the taxonomy does, else None.
+
+        Of the taxonomy's names the longest that ends the category decides, else the longest inside it (鱼油软胶囊 is 鱼油).
+        """
         known = self.facts.category(category)
         if known is not None:
             return known.parent
-        endings = [(len(leaf), parent) for parent, leaves in self.knowledge.taxonomy.items() for leaf in leaves if category.endswith(leaf)]
-        return max(endings)[1] if endings else None
+        leaves = [(leaf, parent) for parent, leaves in self.knowledge.taxonomy.items() for leaf in leaves if leaf in category]
+        return max(leaves, key=lambda one: (category.endswith(one[0]), len(one[0]), one[1]))[1] if leaves else None

@@ -31,7 +31,7 @@ class Law:
         self._warnings = warnings
 
     def check(self, text: str, *, parent: str | None) -> CheckResult:
-        """`parent` is the category's; without one only rules for all goods count. A rule for review fails too: nobody has agreed yet."""
+        """`parent` is the category's; where nobody knows it every rule counts. A rule for review fails too: nobody has agreed yet."""
         findings = []
         for rule, span in self._hits(text, parent):
             verb = "is refused" if rule.level == "block" else "needs a person's review"
@@ -50,7 +50,7 @@ class Law:
         folded, origin = fold(text)
         squeezed = _squeeze(folded, origin)
         for compiled in self._rules:
-            if ANYWHERE not in compiled.rule.scope and parent not in compiled.rule.scope:
+            if parent is not None and ANYWHERE not in compiled.rule.scope and parent not in compiled.rule.scope:
                 continue
             span = _first_hit(compiled, folded, origin) or (squeezed and _first_hit(compiled, *squeezed))
             if span:

@@ -1,5 +1,6 @@
 """What HTTP requests reach: the API, the page, and the calls to the other deployments. Holds no model and imports no torch."""
 
+import asyncio
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -74,7 +75,7 @@ class HandleHops:
         self._features = Hop[list[Context | ItemReason]]("features", timeout_s=config.features.timeout_s)
         self._generator = Hop[list[list[Candidate]]]("generator")
         self._quality = Hop[list[list[QualityVerdict]]]("quality")
-        self._ready = Hop[bool]("generator", timeout_s=READY_TIMEOUT_S)
+        self._ready = {name: Hop[bool](name, timeout_s=READY_TIMEOUT_S) for name in ("features", "generator", "quality")}
 
     async def contexts(self, request: ReasonsRequest, *, left_s: LeftS) -> list[Context | ItemReason]:
         return await self._features(partial(self.features.contexts.remote, request, request_id=_request_id()), left_s=left_s)
@@ -94,7 +95,15 @@ class HandleHops:
         return await self._quality(partial(self.quality.judge.remote, contexts, candidates, request_id=_request_id()), left_s=left_s)
 
     async def ready(self, *, left_s: LeftS) -> bool:
-        return await self._ready(self.generator.ready.remote, left_s=left_s)
+        """Raises Unavailable that names what does not answer."""
+        handles = {"features": self.features, "generator": self.generator, "quality": self.quality}
+        answers = await asyncio.gather(
+            *(hop(handles[name].ready.remote, left_s=left_s) for name, hop in self._ready.items()), return_exceptions=True
+        )
+        for answer in answers:
+            if isinstance(answer, BaseException):
+                raise answer
+        return True
 
 
 def _request_id() -> str:

@@ -7,6 +7,7 @@ the page fail.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 from common.contract.deadline import Deadline
@@ -17,7 +18,7 @@ from common.domain.reason import QualityVerdict, Reason
 from common.errors import DeadlineExceeded, ProductNotFound, Refused, Unavailable
 from common.generation.answer import AnswerPolicy, Items, answer
 from common.generation.candidates import Candidate
-from common.generation.template import fill_template
+from common.generation.template import fill_if_lawful
 from common.quality.verdict import Checker
 from serve_app.graph.features_deployment import resolve_codes
 from serve_app.state.live import Live
@@ -57,7 +58,8 @@ class Page:
             return deadline.left_s(now_s=self.clock()) - self.policy.reserve_s
 
         try:
-            found = await self.hops.contexts(request, left_s=left_s)
+            # Templates need what is looked up here: the reserve that is kept for them may be spent on it.
+            found = await self.hops.contexts(request, left_s=lambda: deadline.left_s(now_s=self.clock()))
             missing = None
         except Unavailable:
             found = self._alone(request)
@@ -82,15 +84,14 @@ class Page:
             return await self.hops.judge(contexts, candidates, left_s=left_s)
 
         return await answer(
-            contexts, write=write, judge=judge, fill=self._fill, clock=self.clock, deadline_s=deadline.at_s, policy=self.policy
+            contexts,
+            write=write,
+            judge=judge,
+            fill=partial(fill_if_lawful, checker=self.checker),
+            clock=self.clock,
+            deadline_s=deadline.at_s,
+            policy=self.policy,
         )
-
-    def _fill(self, context: Context) -> tuple[str, QualityVerdict]:
-        """An empty text where no template is lawful for the product: its item then says so, and its neighbours are shown."""
-        try:
-            return fill_template(context, checker=self.checker)
-        except Refused:
-            return "", self.checker.judge("", context=context)
 
     def _alone(self, request: ReasonsRequest) -> list[Context | ItemReason]:
         """What the request itself tells: inline products for a user of whom nothing is known."""
@@ -108,7 +109,7 @@ class Page:
         ]
 
     def _template(self, context: Context, *, degraded: str) -> Reason:
-        text, verdict = self._fill(context)
+        text, verdict = fill_if_lawful(context, checker=self.checker)
         return Reason(text=text, source="template", controls=context.controls, verdict=verdict, degraded=degraded)
 
     def _response(self, found: Sequence[Context | ItemReason], reasons: Sequence[Reason], *, request_id: str) -> ReasonsResponse:

@@ -4,7 +4,9 @@ Heavy imports stand in the constructors: the ingress and the builder import this
 on its own node, and is ready only when its constructor is done: a generator whose canaries fail never takes a request.
 """
 
+import asyncio
 import logging
+import os
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
@@ -19,6 +21,8 @@ from serve_app.state.live import locate_bundle, read_live
 
 log = logging.getLogger("ray.serve")  # the logger whose records Serve writes to the replica's file, request id and all
 
+LAST_WORDS_S = 0.2
+"""For the errors of a replica that ends itself to reach their callers."""
 DTYPES = {"fp32": "float32", "bf16": "bfloat16"}
 
 
@@ -31,9 +35,13 @@ class FeaturesReplica:
         snapshot = Snapshot.open(config.snapshot) if config.snapshot else None
         self.features = Features(snapshot, vocabulary=vocabulary, now=lambda: datetime.now(UTC))
 
-    async def contexts(self, request: ReasonsRequest, *, request_id: str) -> list[Context | ItemReason]:
+    def contexts(self, request: ReasonsRequest, *, request_id: str) -> list[Context | ItemReason]:
+        """Not async: Serve runs it in a thread, so that a user with a long past keeps no other page from being taken."""
         current_request_id.set(request_id)
         return self.features.contexts(request)
+
+    async def ready(self) -> bool:
+        return True
 
 
 class GeneratorReplica:
@@ -54,7 +62,13 @@ class GeneratorReplica:
         self, contexts: Sequence[Context], *, k: int, attempt: int, within_s: float | None, request_id: str
     ) -> list[list[Candidate]]:
         current_request_id.set(request_id)
-        return await self.generator.write(contexts, k=k, attempt=attempt, within_s=within_s)
+        try:
+            return await self.generator.write(contexts, k=k, attempt=attempt, within_s=within_s)
+        except Unavailable:
+            if self.generator.thread.broken is not None:
+                # Until a health check it would fail every page at once, and the quickest replica is sent the most of them.
+                asyncio.get_running_loop().call_later(LAST_WORDS_S, os._exit, 1)
+            raise
 
     async def ready(self) -> bool:
         self.check_health()
@@ -75,7 +89,7 @@ class QualityReplica:
 
         torch.set_num_threads(config.quality.threads)
         folder = locate_bundle(config.bundle, registry=config.registry)
-        # fp32 whatever the generator has, as in training; the canaries are the generator's business, whose model answers.
+        # The embedding as in training, whatever the generator has; the canaries are the generator's business, whose model answers.
         self.quality = Quality(panel_of(load_bundle(folder, base=config.base, verify=False)))
 
     def judge(
@@ -84,3 +98,6 @@ class QualityReplica:
         """Not async: Serve runs it in a thread, so that a page being judged keeps no other from being taken."""
         current_request_id.set(request_id)
         return self.quality.judge(contexts, candidates)
+
+    async def ready(self) -> bool:
+        return True

@@ -40,7 +40,7 @@ from train_app.sample_shop.generate import generate_shop
 ROOT = Path(__file__).resolve().parents[2]
 QUIET = {"OMP_WAIT_POLICY": "PASSIVE", "TOKENIZERS_PARALLELISM": "false", "RAY_USAGE_STATS_ENABLED": "0", "HF_HUB_OFFLINE": "1"}
 FRESH_SEED = 20
-"""Of a shop whose products, people and reasons no training and no choice has seen: the starter bundle's has seed 0, its base's begin at 100,000."""
+"""Of a shop whose products, people and reasons nothing was trained or chosen on: the starter bundle has seed 0, its base 100,000 and up."""
 START_S, STOP_S = 180.0, 60.0
 """Before a process is given up: far more than what is asked of it, since a test reports a slow start better than a killed one."""
 

@@ -10,7 +10,7 @@ from common.generation.answer import AnswerPolicy
 from common.generation.candidates import Writer, longest_prompt
 from common.generation.hf import HfEngine
 from common.generation.panel import Panel, Scorer
-from common.generation.template import fill_template
+from common.generation.template import fill_if_lawful
 from common.packs.schema import Pack
 from common.quality.verdict import Checker
 from train_app.evaluation.evaluate import Subject
@@ -25,7 +25,7 @@ def subject_of(writer: Writer, scorer: Scorer | None, *, answering: Answering, p
         writer=writer,
         panel=Panel(checker, scorer),
         policy=AnswerPolicy(k=answering.k, max_attempts=answering.max_attempts),
-        fill=partial(fill_template, checker=checker),
+        fill=partial(fill_if_lawful, checker=checker),
     )
 
 

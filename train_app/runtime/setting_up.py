@@ -63,7 +63,7 @@ def read_splits(config: TrainConfig, *, vocabulary: ControlVocabulary) -> Splits
     """The snapshot's annotated reasons, split by product. Raises BadInput where a split that training needs is empty, BadRow that names
     all rows which cannot be learnt from."""
     problems: list[RowProblem] = []
-    splits = split(examples(Snapshot.open(config.data.snapshot), vocabulary=vocabulary, problems=problems))
+    splits = split(examples(Snapshot.open(config.data.snapshot), vocabulary=vocabulary, problems=problems), held_out=config.data.held_out)
     if problems:
         shown = "".join(f"\n  product {one.product_id}: {one.problem}" for one in problems[:PROBLEMS_SHOWN])
         raise BadRow(

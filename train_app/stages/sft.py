@@ -95,6 +95,9 @@ def sft(state: State, config: SftConfig, on_progress: OnProgress, *, bench: Work
     every = min(config.evaluate_every or per_epoch, total)
     state = state.enter(STAGE)
     if state.step == 0:
+        if left_out := sum(bench.splits.left_out.values()):
+            kept = f"{left_out} rows are left out of training: only the test has their {len(bench.splits.held_out)} combinations of codes"
+            on_progress(Progress(stage=STAGE, step=0, total=total, note=f"{kept} (data.held_out)"))
         state = state.with_values({"sft_best": None, "sft_bad": 0, "sft_stopped": False})
     else:
         bench.load(state.group("policy"))

@@ -68,10 +68,10 @@ class Amounts:
             start, end = number.span
             if not any(c.isdigit() and c.isascii() for c in number.text) or not sight.free(start, end):
                 continue
-            if number.value in known.numbers or number.text in known.everything:
+            if _stands_in(number.text, sight.text[end : end + 1], known.everything):
                 sight.claim("number", start, end, source=TITLE if number.text in known.title else "product.attributes")
             else:
-                sight.claim("number", start, end, source=None, reason="neither title nor attributes have this number")
+                sight.claim("number", start, end, source=None, reason="neither title nor attributes have this number of the same thing")
 
     def _find_prices(self, sight: Sight, known: Known) -> None:
         found = [amount for pattern, phrase in self._prices for amount in _price_amounts(sight.text, pattern, phrase, self._units)]
@@ -105,6 +105,16 @@ class Amounts:
                 reason = f"the {word} is {fact}"
             claim_kind: ClaimKind = "rating"
             sight.claim(claim_kind, amount.start, amount.end, source=None if reason else f"product.{kind}", reason=reason)
+
+
+def _stands_in(number: str, follows: str, everything: str) -> bool:
+    """Whether the facts have this number with the same character behind it, or with none of a word where the text has none.
+
+    30 of 续航30小时 makes 深度30米 no truer.
+    """
+    found = re.finditer(rf"(?<![\d.]){re.escape(number)}(?![\d]|\.\d)", everything)
+    behind = (everything[match.end() : match.end() + 1] for match in found)
+    return any(one == follows or not (one.isalnum() or follows.isalnum()) for one in behind)
 
 
 def _pattern(phrase: str) -> re.Pattern[str]:

@@ -15,6 +15,7 @@ _OTHERS = re.compile(r"(的)?(人|朋友|顾客|客人|买家|用户|都|同学|
 """买过的人都说好 speaks of others."""
 
 _GENERIC = re.compile(r"(那|这|同)?(款|件|个|双|台|只|支|本|套|盒|把|条|些|类|样|品牌|系列|商品|宝贝|东西|好物|单品)")
+_ITSELF = ("这", "同")
 _YOU = re.compile(r"[你您]|上次|上回|之前|刚刚|刚才|前几天|此前")
 _ANY = re.compile(
     r"(?:[你您]|上次|上回|前几天)(?:上次|上回|之前|刚刚?|曾经?|前几天|最近|此前)?(?:就)?(看过|看的|浏览|买过|买的|买了|入手|加购|收藏|评价过|点评过|点开过|下单|回购)"
@@ -74,14 +75,22 @@ class History:
         if brand or name:
             end, named = position + len(brand or "") + len(name or ""), True
         elif generic := _GENERIC.match(text, position):
-            if mentions:
-                sight.claim("history", start, generic.end(), source=f"user.last_{mentions[0][0]}")
+            fitting = next((kind for kind, mention in mentions if self._meant(text, generic, mention, known)), None)
+            if fitting:
+                sight.claim("history", start, generic.end(), source=f"user.last_{fitting}")
                 return
             end, named = generic.end(), True
         if named or _YOU.search(sight.clause_before(start)):
             verb = "/".join(kinds) or "dealt with"
             what = "; ".join(f"{kind}: {mention.title}" for kind, mention in mentions) or f"nothing the user has {verb} is known"
             sight.claim("history", start, end, source=None, reason=what)
+
+    def _meant(self, text: str, generic: re.Match[str], mention: KnownMention, known: Known) -> bool:
+        """这款 and 同款 are the product itself; a kind of goods that follows (那款耳机) is the mention's."""
+        if generic[1] in _ITSELF and mention.product_id != known.product_id:
+            return False
+        kind = self._names.at(text, generic.end())
+        return kind is None or kind in mention.names or kind in mention.title
 
     def _named(self, text: str, position: int, mention: KnownMention) -> int:
         """How many characters from `position` name the mention; 0 when they name something else."""

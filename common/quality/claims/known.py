@@ -13,7 +13,6 @@ from common.text.normalise import fold
 from common.text.phrases import PhraseSet
 
 TITLE = "product.title"
-_DIGITS = re.compile(r"\d+(?:\.\d+)?")
 
 
 def folded(text: str) -> str:
@@ -22,6 +21,7 @@ def folded(text: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class KnownMention:
+    product_id: str
     title: str
     brand: str | None
     names: frozenset[str]
@@ -30,6 +30,7 @@ class KnownMention:
 
 @dataclass(frozen=True, slots=True)
 class Known:
+    product_id: str
     title: str
     category: str
     everything: str
@@ -41,8 +42,6 @@ class Known:
     own_values: PhraseSet
     quantities: Mapping[tuple[Decimal, str], str]
     """(value, canonical unit) -> source."""
-    numbers: frozenset[Decimal]
-    """Every number in digits in the title, the attributes and the category."""
     price: Decimal | None
     currency: str | None
     rating: float | None
@@ -80,6 +79,7 @@ def know(context: Context, *, facts: FactPack, units: Units, synonyms: Mapping[s
         quantities.setdefault(quantity, TITLE)
     everything = "\n".join([title, folded(product.category), *(folded(attribute.value) for attribute in product.attributes)])
     return Known(
+        product_id=product.product_id,
         title=title,
         category=folded(product.category),
         everything=everything,
@@ -88,7 +88,6 @@ def know(context: Context, *, facts: FactPack, units: Units, synonyms: Mapping[s
         values=values,
         own_values=PhraseSet(own),
         quantities=quantities,
-        numbers=frozenset(Decimal(number) for number in _DIGITS.findall(everything)),
         price=product.price.amount() if product.price else None,
         currency=product.price.currency if product.price else None,
         rating=product.rating,
@@ -110,6 +109,7 @@ def _mention(mention: ProductMention, facts: FactPack) -> KnownMention:
     category = facts.category(mention.category)
     names = {mention.category, *((category.name, *category.aliases) if category else ())}
     return KnownMention(
+        product_id=mention.product_id,
         title=folded(mention.title),
         brand=folded(mention.brand) if mention.brand else None,
         names=frozenset(folded(name) for name in names),

@@ -29,8 +29,13 @@ def test_a_loss_within_noise_is_no_reason_and_one_beyond_is(live: BundleManifest
 
 @pytest.mark.parametrize(("better", "worse"), [("higher", False), ("lower", True), ("neither", False)])
 def test_direction_decides_what_worse_means(better: str, worse: bool) -> None:
-    old = Metric(value=1.0, num=10, better=better)
-    assert worse_beyond_noise(Metric(value=2.0, num=10, better=better), old) is worse
+    old = Metric(value=1.0, low=0.9, high=1.1, num=10, better="higher")
+    assert worse_beyond_noise(Metric(value=2.0, low=1.9, high=2.1, num=10, better=better), old) is worse
+
+
+def test_without_intervals_nobody_can_say_that_it_is_worse(live: BundleManifest) -> None:
+    assert not worse_beyond_noise(Metric(value=1.0, num=10), Metric(value=2.0, num=10))
+    assert not worse_beyond_noise(Metric(value=1.0, low=0.9, high=1.1, num=10), Metric(value=2.0, num=10))
 
 
 def test_what_live_measured_must_be_measured_again(live: BundleManifest) -> None:

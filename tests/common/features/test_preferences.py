@@ -33,6 +33,12 @@ def test_the_population_decides_what_thin_evidence_leaves_open() -> None:
     assert many.confidence > 0.95
 
 
+def test_one_click_on_the_only_value_anybody_ever_saw_is_no_certainty() -> None:
+    found = estimate([said("ab_test", "concise")], population={})["style"]
+    assert found.value == "concise"
+    assert found.confidence < 0.9
+
+
 def test_a_control_the_user_said_nothing_about_has_no_estimate() -> None:
     assert estimate([said("ab_test", "concise")], population={"topic": {"quality": 9.0}}).keys() == {"style"}
 

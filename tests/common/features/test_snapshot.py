@@ -8,9 +8,11 @@ import pyarrow as pa
 import pytest
 
 from common.errors import BadInput, NotFound
+from common.features import snapshot as snapshot_module
 from common.features import snapshot_build, sorted_file
 from common.features.snapshot import MANIFEST, Snapshot
 from common.features.snapshot_build import build_snapshot, forget
+from common.features.summarize import summarize
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -124,7 +126,7 @@ def test_forget_leaves_nothing_of_a_user_and_all_of_the_others(tmp_path: Path) -
     data["preferences"].append({"user_id": "u1", "source": "ab_test"})
     build_snapshot(raw(tmp_path / "raw", data), tmp_path / "snapshot")
     forgotten = forget(tmp_path / "snapshot", "u1")
-    assert forgotten.rows == {"products": 0, "events": 8, "users": 1, "preferences": 1, "reasons": 1, "rejects": 1}
+    assert forgotten.rows == {"products": 0, "events": 8, "users": 1, "preferences": 1, "reasons": 1, "rejects": 2}
     snapshot = Snapshot.open(tmp_path / "snapshot")
     assert not snapshot.knows_user("u1")
     assert [row.text for row in snapshot.reasons()] == ["给新客的理由"]
@@ -132,6 +134,27 @@ def test_forget_leaves_nothing_of_a_user_and_all_of_the_others(tmp_path: Path) -
     assert snapshot.population() == {"style": {"detailed": 1.0}}
     for path in snapshot.path.iterdir():
         assert b"u1" not in path.read_bytes(), path.name
+
+
+def test_a_review_too_long_to_keep_is_forgotten_with_who_wrote_it_and_with_nobody_else(tmp_path: Path) -> None:
+    data = tables()
+    words = {"u1": "u2 也说好。", "u2": "别人的话。"}
+    for user, text in words.items():
+        data["events"].append({**data["events"][0], "event_id": f"long {user}", "user_id": user, "kind": "review", "text": text * 2000})
+    build_snapshot(raw(tmp_path / "raw", data), tmp_path / "snapshot")
+    assert forget(tmp_path / "snapshot", "u1").rows["rejects"] == 1
+    kept = (tmp_path / "snapshot" / "rejects.jsonl").read_text(encoding="utf-8")
+    assert words["u1"] not in kept
+    assert words["u2"] in kept
+
+
+def test_of_a_user_without_end_the_newest_events_before_the_moment_are_summarised(built: Snapshot, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(snapshot_module, "NEWEST_EVENTS", 3)
+    whole = [event for event in built.events("u0") if event.at < START + timedelta(hours=6)]
+    found = built.behavior("u0", at=START + timedelta(hours=6))
+    assert len(whole) > 3
+    assert found == summarize(whole[-3:], at=None, products={one.product_id: one for one in built.products()})
+    assert built.behavior("u0").num_events == 3
 
 
 def test_forgetting_is_the_same_as_never_having_known(tmp_path: Path) -> None:

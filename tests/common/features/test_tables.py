@@ -112,6 +112,7 @@ def test_labels_come_from_columns_through_a_value_map(tmp_path: Path) -> None:
         (EVENTS, {**EVENT, "kind": "pv"}, "kind", "events.values.kind"),
         (EVENTS, {**EVENT, "at": "yesterday"}, "at", "time_format or time_unit"),
         (EVENTS, {**EVENT, "at": "2026-01-01 08:00:00"}, "at", "timezone"),
+        (EVENTS, {**EVENT, "at": 20260101}, "at", "timezone"),
         (EVENTS, {key: EVENT[key] for key in EVENT if key != "user_id"}, "user_id", "events.columns.user_id"),
         (PREFERENCES, {"user_id": "u1", "source": "survey", "control": "style", "value": "concise"}, "source", "preferences.values.source"),
         (PREFERENCES, {"user_id": "u1", "source": "ab_test"}, "(row)", "winner and loser"),
@@ -169,6 +170,12 @@ def test_a_text_is_cut_only_where_the_map_says_so_and_that_is_counted(tmp_path: 
     rows, report = read(path, PRODUCTS, products={"too_long": "cut"})
     assert len(rows[0].description) == 5000
     assert report.cut == {"description": 1}
+
+
+@pytest.mark.parametrize("at", ["20260102", 20260102])
+def test_eight_digits_are_a_day_and_no_seconds_of_1970(tmp_path: Path, at: object) -> None:
+    rows, _ = read(write(tmp_path / "events.jsonl", [{**EVENT, "at": at}]), EVENTS, timezone="Asia/Shanghai")
+    assert rows[0].at == datetime(2026, 1, 1, 16, tzinfo=UTC)
 
 
 def test_times_without_a_zone_take_the_maps_zone_and_format(tmp_path: Path) -> None:

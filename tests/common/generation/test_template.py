@@ -8,7 +8,7 @@ from common.domain.context import BehaviorSummary, Context, ProductMention
 from common.domain.money import money
 from common.domain.product import Attribute, Product
 from common.errors import Refused
-from common.generation.template import fill_template
+from common.generation.template import fill_if_lawful, fill_template
 from common.packs.load import load_pack
 from common.packs.schema import Piece, Templates
 from common.quality.verdict import Checker
@@ -99,6 +99,8 @@ def test_a_pack_without_a_fitting_last_resort_is_told_so() -> None:
     templates = Templates(version="1", facts=(Piece(id="one", text="{brand}的商品"),), last_resort=(Piece(id="end", text="太短。"),))
     with pytest.raises(Refused, match="last_resort"):
         fill_template(Context(product=BARE), checker=Checker(PACK.model_copy(update={"templates": templates})))
+    text, verdict = fill_if_lawful(Context(product=BARE), checker=Checker(PACK.model_copy(update={"templates": templates})))
+    assert (text, verdict.accepted) == ("", False)
 
 
 WORDS = st.text(min_size=1, max_size=16) | st.sampled_from(["最佳", "真丝", "30小时", "【主题】", "不到三百", "看过的", "a" * 16, "\u200b"])

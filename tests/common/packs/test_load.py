@@ -130,4 +130,5 @@ def test_categories_outside_the_facts_find_their_parent_by_their_ending() -> Non
     assert pack.parent("蓝牙耳机") == "数码"
     assert pack.parent("耳机") == "数码"
     assert pack.parent("羊毛围巾") == "服饰"
+    assert pack.parent("鱼油软胶囊") == pack.parent("鱼油")
     assert pack.parent("飞船") is None

@@ -78,7 +78,12 @@ def test_an_allowed_place_does_not_cover_a_hit_elsewhere() -> None:
 def test_a_rule_of_one_kind_of_goods_leaves_others_alone() -> None:
     assert not LAW.check("防晒也周到。", parent="美妆").passed
     assert LAW.check("防晒也周到。", parent="服饰").passed
-    assert LAW.check("防晒也周到。", parent=None).passed
+
+
+def test_where_nobody_knows_the_kind_of_goods_every_rule_counts() -> None:
+    assert not LAW.check("防晒也周到。", parent=None).passed
+    assert not LAW.check("能祛疤，七天见效。", parent=None).passed
+    assert LAW.check("耐看，也好搭。", parent=None).passed
 
 
 def test_review_fails_too_and_says_so() -> None:

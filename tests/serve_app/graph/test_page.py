@@ -163,6 +163,20 @@ def test_a_page_fails_only_when_nothing_at_all_can_be_shown(page: Page, hops: Di
         ask(page, {"product_id": "p7"}, within_ms=100)
 
 
+@pytest.mark.parametrize("within_ms", [60, 140])
+def test_what_is_kept_for_templates_may_be_spent_on_the_lookup(page: Page, hops: DirectHops, within_ms: int) -> None:
+    asked = []
+    looked_up = hops.contexts
+
+    async def contexts(request: ReasonsRequest, *, left_s: LeftS) -> list[Context | ItemReason]:
+        asked.append(left_s())
+        return await looked_up(request, left_s=left_s)
+
+    hops.contexts = contexts  # type: ignore[method-assign]
+    assert ask(page, EARBUDS, within_ms=within_ms).items[0].source == "template"
+    assert asked[0] > 0
+
+
 def test_unknown_products_keep_their_place(page: Page, hops: DirectHops) -> None:
     items = ask(page, {"product_id": "p7"}, EARBUDS, {"product_id": "p8"}, SHOES).items
     assert [(item.product_id, item.status) for item in items] == [("p7", "error"), ("p1", "ok"), ("p8", "error"), ("p2", "ok")]

@@ -3,6 +3,7 @@
 Prompts come from the discriminator's split, whose texts the generator never reads; cross-entropy runs on the training split.
 """
 
+import math
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -116,6 +117,7 @@ def adversarial_round(
         stopped = tripped(metrics, first_distinct=first, config=config)
         step += 1
         bench.merge()
+        metrics = {name: value for name, value in metrics.items() if math.isfinite(value)}  # the guard has read them: `stopped` names one
         on_progress(Progress(stage=stage, step=step, total=total, metrics=metrics, texts=_texts(rollout, examples)))
         if stopped is None and (step % bench.checkpoint_every == 0 or step == total):
             good = (bench.policy.adapter(), weights_of(discriminator))

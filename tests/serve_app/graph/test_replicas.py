@@ -1,0 +1,33 @@
+"""What a replica does beyond its deployment's own logic."""
+
+import asyncio
+import os
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from common.errors import Unavailable
+from serve_app.graph import replicas
+from serve_app.graph.replicas import GeneratorReplica
+
+
+@pytest.mark.parametrize("broken", [None, RuntimeError("out of memory")], ids=["busy", "broken"])
+def test_a_replica_whose_engine_broke_ends_itself_and_one_that_is_busy_does_not(broken: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def write(*_: Any, **__: Any) -> None:
+        raise Unavailable("no texts")
+
+    exits: list[int] = []
+    monkeypatch.setattr(os, "_exit", exits.append)
+    monkeypatch.setattr(replicas, "LAST_WORDS_S", 0.0)
+    replica = GeneratorReplica.__new__(GeneratorReplica)
+    replica.generator = SimpleNamespace(write=write, thread=SimpleNamespace(broken=broken))
+
+    async def ask() -> None:
+        with pytest.raises(Unavailable):
+            await replica.write([], k=1, attempt=0, within_s=None, request_id="r")
+        assert not exits, "its caller is told first"
+        await asyncio.sleep(0.05)
+
+    asyncio.run(ask())
+    assert exits == ([1] if broken else [])
