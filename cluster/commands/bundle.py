@@ -129,6 +129,10 @@ def promote(
     by: By = None,
     expected: Expected = None,
     rules: Annotated[Path | None, typer.Option(help="YAML: required_metrics, rails, require_signature, least_rows")] = None,
+    snapshot: Annotated[
+        Path | None, typer.Option(help="measure both bundles on the test rows of this snapshot first; else their manifests are compared")
+    ] = None,
+    rows: Annotated[int, typer.Option(min=1, help="test rows of --snapshot, at most")] = 500,
     base: Base = None,
     trusted_key: Keys = None,
     canaries: Annotated[bool, typer.Option("--canaries/--no-canaries", help="load the bundle and ask its canaries first")] = True,
@@ -143,7 +147,11 @@ def promote(
     failure = _canary_failure(folder, base) if canaries else None
     current = store.aliases().get(alias)
     live = _manifest(store, current) if current else None
-    against = reasons_against(admitted.manifest, live, rules=chosen, canary_failure=failure, signed_by=admitted.signed_by)
+    manifest = admitted.manifest
+    if snapshot is not None and current and live is not None:
+        manifest = _measured_again(manifest, folder, snapshot, rows=rows, base=base)
+        live = _measured_again(live, store.fetch(current), snapshot, rows=rows, base=base)
+    against = reasons_against(manifest, live, rules=chosen, canary_failure=failure, signed_by=admitted.signed_by)
     if against and not force:
         listed = "".join(f"\n  - {one}" for one in against)
         raise PromotionRefused(f"{admitted.manifest.bundle_id} stays out of {alias}:{listed}\n--force promotes it all the same")
@@ -212,6 +220,17 @@ def _is_folder(name: str) -> bool:
 
 def _manifest(store: Registry, name: str) -> BundleManifest:
     return parse_manifest(store.read(name, MANIFEST), source=f"{store.storage.uri} {name}")[0]
+
+
+def _measured_again(manifest: BundleManifest, folder: Path, snapshot: Path, *, rows: int, base: str | None) -> BundleManifest:
+    """The manifest with what the bundle is worth on these rows instead of what it was worth on those of its own data."""
+    from cluster.commands.evaluate import measured
+    from common.bundle.load import load_bundle
+    from train_app.evaluation.measures import as_metrics
+
+    found = measured(load_bundle(folder, base=base, verify=False), snapshot, rows=rows)
+    origin = manifest.origin.model_copy(update={"data": manifest.origin.data.model_copy(update={"test_digest": None})})
+    return manifest.model_copy(update={"metrics": as_metrics(found.measures), "origin": origin})
 
 
 def _canary_failure(folder: Path, base: str | None) -> str | None:

@@ -1,7 +1,7 @@
 """`liyou evaluate BUNDLE`: what a bundle is worth on the products of a snapshot that training never saw."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import orjson
 import typer
@@ -10,6 +10,10 @@ from rich.progress import Progress
 from rich.table import Table
 
 from common.errors import BadInput
+
+if TYPE_CHECKING:
+    from common.bundle.load import LoadedBundle
+    from train_app.evaluation.evaluate import Evaluation
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 
@@ -31,13 +35,7 @@ def evaluate(
     from common.artifacts.registry import Registry
     from common.artifacts.storage import open_storage
     from common.bundle.load import load_bundle
-    from common.features.snapshot import Snapshot
-    from train_app.data.examples import examples
-    from train_app.data.split import split
-    from train_app.evaluation.evaluate import evaluate as measure
     from train_app.evaluation.report.render import render
-    from train_app.evaluation.subject import subject_of_bundle
-    from train_app.evaluation.truth import truth_of
 
     if truth not in (None, "sample_shop"):
         raise BadInput(f"--truth: got {truth!r}; the only ground truth there is, is sample_shop")
@@ -45,17 +43,7 @@ def evaluate(
         report.parent.mkdir(parents=True, exist_ok=True)  # before minutes of work
     folder = Registry(open_storage(registry)).fetch(bundle) if registry else Path(bundle)
     loaded = load_bundle(folder, dtype=dtype, base=base)
-    test = split(examples(Snapshot.open(snapshot), vocabulary=loaded.pack.vocabulary)).test[:rows]
-    if not test:
-        raise BadInput(f"{snapshot}: no annotated reason falls into the test split; import more products with reasons")
-    with Progress(console=Console(stderr=True), disable=as_json) as bars:
-        task = bars.add_task("requests", total=len(test))
-        found = measure(
-            subject_of_bundle(loaded, [example.context for example in test], k=k),
-            test,
-            truth=truth_of("sample_shop" if truth else None),
-            on_done=lambda done, total: bars.update(task, completed=done, total=total),
-        )
+    found = measured(loaded, snapshot, rows=rows, k=k, truth=truth is not None, quiet=as_json)
     bundle_id = loaded.manifest.bundle_id
     if report:
         report.write_text(render([], title=f"Evaluation of {bundle_id}", facts={"bundle": bundle_id}, evaluation=found), encoding="utf-8")
@@ -66,3 +54,27 @@ def evaluate(
     for name, value in found.measures.items():
         table.add_row(name, str(value), str(value.n))
     Console().print(table)
+
+
+def measured(
+    loaded: "LoadedBundle", snapshot: Path, *, rows: int, k: int | None = None, truth: bool = False, quiet: bool = False
+) -> "Evaluation":
+    """A bundle on a snapshot's test rows, with a bar on stderr."""
+    from common.features.snapshot import Snapshot
+    from train_app.data.examples import examples
+    from train_app.data.split import split
+    from train_app.evaluation.evaluate import evaluate as measure
+    from train_app.evaluation.subject import subject_of_bundle
+    from train_app.evaluation.truth import truth_of
+
+    test = split(examples(Snapshot.open(snapshot), vocabulary=loaded.pack.vocabulary)).test[:rows]
+    if not test:
+        raise BadInput(f"{snapshot}: no annotated reason falls into the test split; import more products with reasons")
+    with Progress(console=Console(stderr=True), disable=quiet) as bars:
+        task = bars.add_task(loaded.manifest.bundle_id, total=len(test))
+        return measure(
+            subject_of_bundle(loaded, [example.context for example in test], k=k),
+            test,
+            truth=truth_of("sample_shop" if truth else None),
+            on_done=lambda done, total: bars.update(task, completed=done, total=total),
+        )

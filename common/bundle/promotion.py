@@ -70,7 +70,8 @@ def _against_live(candidate: BundleManifest, live: BundleManifest) -> list[str]:
         return [f"{live.bundle_id} is live already"]
     theirs, ours = live.origin.data.test_digest, candidate.origin.data.test_digest
     if theirs != ours and live.metrics and candidate.metrics:
-        return [f"its metrics are of other test rows ({ours}) than those of the live bundle ({theirs}); evaluate both on the same rows"]
+        of_others = f"its metrics are of other test rows ({ours}) than those of the live bundle ({theirs})"
+        return [f"{of_others}; measure both on the same ones: --snapshot"]
     reasons = []
     for name in live.metrics:
         if name not in candidate.metrics:

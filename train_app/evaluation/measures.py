@@ -5,6 +5,7 @@ from typing import Literal
 
 import numpy as np
 
+from common.bundle.manifest import Metric
 from common.domain.context import Context
 from common.domain.reason import QualityVerdict
 from common.metrics.calibration import auc, brier, expected_calibration_error
@@ -163,6 +164,14 @@ def of_selection(
         measures["discriminator.ece_judge"] = Interval(value=expected_calibration_error(scores, outcome), n=n)
         measures["discriminator.brier_judge"] = Interval(value=brier(scores, outcome), n=n)
     return measures
+
+
+def as_metrics(measures: Mapping[str, Interval]) -> dict[str, Metric]:
+    """For a bundle's manifest."""
+    return {
+        name: Metric(value=measure.value, low=measure.low, high=measure.high, num=measure.n, better=direction(name))
+        for name, measure in measures.items()
+    }
 
 
 def as_numbers(measures: Mapping[str, Interval]) -> dict[str, float]:

@@ -13,15 +13,14 @@ from ray.util.queue import Queue
 
 from common.artifacts.digest import canonical_json, sha256_bytes
 from common.bundle.canaries import CanaryExample
-from common.bundle.manifest import Answering, Calibration, DataRef, Metric, Origin
+from common.bundle.manifest import Answering, Calibration, DataRef, Origin
 from common.bundle.write import write_bundle
 from common.errors import LiyouError
 from common.features.snapshot import Snapshot
 from common.language.base_model import load_base
-from common.metrics.intervals import Interval
 from common.packs.load import load_pack
 from train_app.config import TrainConfig
-from train_app.evaluation.measures import direction
+from train_app.evaluation.measures import as_metrics
 from train_app.evaluation.report.render import render
 from train_app.runtime.checkpoint import report, resumed
 from train_app.runtime.final_evaluation import CHOSEN, final_evaluation
@@ -117,7 +116,7 @@ def finish(
             num_examples=min(config.calibration.rows, len(bench.splits.calibration)),
             measures=figures,
         ),
-        metrics={name: _metric(name, measure) for name, measure in measures.items()},
+        metrics=as_metrics(measures),
         origin=origin,
         canaries=[CanaryExample(context=example.context, text=example.text) for example in examples],
         report={"index.html": page.encode()},
@@ -139,10 +138,6 @@ def public_config(config: TrainConfig) -> dict[str, JsonValue]:
     """What the manifest tells of the configuration: no path, and nothing that says where or how fast it ran."""
     content = config.model_dump(mode="json", exclude={"out": True, "runtime": True, "data": {"snapshot"}, "base": {"source"}})
     return content
-
-
-def _metric(name: str, measure: Interval) -> Metric:
-    return Metric(value=measure.value, low=measure.low, high=measure.high, num=measure.n, better=direction(name))
 
 
 def _mapping(value: object) -> Mapping[str, object]:
