@@ -4,7 +4,6 @@ import os
 import signal
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -90,14 +89,6 @@ def test_refusals_reach_the_caller_as_problems(client: httpx2.Client, content: b
     answer = client.post("/v1/reasons", content=content, headers={"Content-Type": media})
     assert (answer.status_code, answer.json()["code"]) == (status, code)
     assert answer.headers["content-type"] == "application/problem+json"
-
-
-def test_a_text_does_not_depend_on_who_else_is_asking(client: httpx2.Client) -> None:
-    products = [{"product": EARBUDS | {"product_id": f"q{i}"}} for i in range(20)]
-    page = [item["text"] for item in ask(client, *products).json()["items"]]
-    with ThreadPoolExecutor(20) as pool:
-        alone = list(pool.map(lambda product: ask(client, product).json()["items"][0]["text"], products))
-    assert alone == page
 
 
 def descendants(root: int) -> dict[int, str]:
