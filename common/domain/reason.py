@@ -9,7 +9,7 @@ from common.config import Frozen
 Span = tuple[int, int]
 """[start, end) in characters of the text as it is shown."""
 
-ClaimKind = Literal["brand", "price", "number", "attribute", "rating", "history"]
+ClaimKind = Literal["brand", "category", "price", "number", "attribute", "rating", "history"]
 
 
 class Claim(Frozen):

@@ -39,6 +39,7 @@ class FactFinder:
         self._names.find_values(sight, known, category=context.product.category)
         self._amounts.find_quantities(sight, known)
         self._names.find_brands(sight, known)
+        self._names.find_kinds(sight, known, category=context.product.category)
         self._names.find_contradictions(sight, known)
         self._names.find_foreign_values(sight, known, category=context.product.category)
         return tuple(sorted(sight.claims, key=lambda claim: claim.span))

@@ -27,7 +27,7 @@ Progress = Callable[[str, int, int], None]
 """(what is being made, how many are done, of how many)"""
 
 NOISE = {"visible_error": 0.06, "hidden_error": 0.06, "typo": 0.02, "near_duplicate": 0.05}
-FACT_AGREEMENTS = ("brand", "price", "number", "attribute", "rating", "history", "style")
+FACT_AGREEMENTS = ("brand", "category", "price", "number", "attribute", "rating", "history", "style")
 """What an error that the checks can see breaks. Topic and emotion are seen by some wordings only."""
 TEST_SHARE = 0.16
 TEST_PRODUCT_SHARE = 0.06

@@ -1,5 +1,6 @@
-"""Claims in words: brands, attribute values of the product's own category, and what contradicts what the product is."""
+"""Claims in words: brands, kinds of goods, attribute values of the product's own category, and what contradicts what the product is."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -9,6 +10,10 @@ from common.quality.claims.sight import Sight
 from common.text.phrases import PhraseSet
 
 MIN_FOREIGN_CHARS = 4
+_THIS = re.compile(r"(?:这|此|该|(?<!日)本).?$")
+"""With or without its measure word."""
+_CHOSEN = re.compile(r"(?:可以|不妨|就|要|认准|首)*(?:选|挑|买|看)?")
+"""Between a kind of goods and the brand that is chosen for it: 充电宝可以选云杉."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +30,7 @@ class Names:
     def __init__(self, facts: FactPack, *, knowledge: Knowledge | None) -> None:
         self._facts = facts
         self._brands = PhraseSet(folded(brand) for brand in facts.brands)
+        self._kinds = PhraseSet(folded(name) for category in facts.categories for name in (category.name, *category.aliases))
         self._schemas = {category.name: _schema(category, facts) for category in facts.categories}
         self._nothing = _Schema(PhraseSet(()), {}, {}, {})
         self._foreign = {name: _foreign(schema, self._schemas) for name, schema in self._schemas.items()}
@@ -75,6 +81,21 @@ class Names:
             else:
                 reason = f"the product's brand is {'/'.join(sorted(known.brands))}" if known.brands else "the product's brand is not known"
                 sight.claim("brand", hit.start, hit.end, source=None, reason=reason)
+
+    def find_kinds(self, sight: Sight, known: Known, *, category: str) -> None:
+        """What the text calls the product: the noun behind its brand or 这个, or before the brand that is to be chosen.
+
+        Only what is wrong is a claim; other goods that are named beside it (配跑鞋) say nothing of what it is.
+        """
+        own = self._facts.category(category)
+        names = {folded(name) for name in (own.name, *own.aliases)} if own else set()
+        for hit in self._kinds.find(sight.text):
+            if hit.phrase in names or hit.phrase in known.everything or not sight.free(hit.start, hit.end):
+                continue
+            before, after = sight.text[: hit.start], _CHOSEN.match(sight.text, hit.end)
+            chosen = after is not None and any(sight.text.startswith(brand, after.end()) for brand in known.brands)
+            if chosen or _THIS.search(before) or any(before.endswith(brand) for brand in known.brands):
+                sight.claim("category", hit.start, hit.end, source=None, reason=f"the product is a {known.category}")
 
     def find_contradictions(self, sight: Sight, known: Known) -> None:
         hits = [hit for hit in self._refuted.find(sight.text) if sight.free(hit.start, hit.end)]

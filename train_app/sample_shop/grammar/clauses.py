@@ -20,9 +20,9 @@ SAME_NAMED = (
     *("reputation", "concession"),
 )
 """Slots whose relation and agreement bear their own name."""
-HIDDEN = ("classifier", "category", *SAME_NAMED, "connective", "structure")
+HIDDEN = ("classifier", *SAME_NAMED, "connective", "structure")
 """Agreements that only the judge sees: what fits what, and the order of clauses."""
-VISIBLE = ("brand", "price", "number", "attribute", "rating", "history", "topic", "emotion", "style")
+VISIBLE = ("brand", "category", "price", "number", "attribute", "rating", "history", "topic", "emotion", "style")
 """Agreements that the quality checks can see as well."""
 
 SLOT_AGREEMENT = {name: name for name in SAME_NAMED} | {
