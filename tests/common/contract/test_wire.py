@@ -129,8 +129,8 @@ def test_inline_events_come_out_oldest_first_with_the_users_id() -> None:
     page = request(user={"user_id": "u1", "events": events})
     assert page.user is not None
     assert [(event.kind.value, event.user_id, event.event_id) for event in page.user.to_domain()] == [
-        ("view", "u1", "inline-1"),
-        ("purchase", "u1", "inline-0"),
+        ("view", "u1", "inline-0001"),
+        ("purchase", "u1", "inline-0000"),
     ]
 
 
