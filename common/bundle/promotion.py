@@ -91,8 +91,8 @@ def worse_beyond_noise(new: Metric, old: Metric) -> bool:
     if new.better == "neither":
         return False
     loss = (old.value - new.value) if new.better == "higher" else (new.value - old.value)
-    errors = (_standard_error(new), _standard_error(old))
-    return None not in errors and loss > NOISE_SIGMAS * math.hypot(*(error or 0.0 for error in errors))
+    ours, theirs = _standard_error(new), _standard_error(old)
+    return ours is not None and theirs is not None and loss > NOISE_SIGMAS * math.hypot(ours, theirs)
 
 
 def _standard_error(metric: Metric) -> float | None:

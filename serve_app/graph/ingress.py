@@ -75,7 +75,10 @@ class HandleHops:
         self._features = Hop[list[Context | ItemReason]]("features", timeout_s=config.features.timeout_s)
         self._generator = Hop[list[list[Candidate]]]("generator")
         self._quality = Hop[list[list[QualityVerdict]]]("quality")
-        self._ready = {name: Hop[bool](name, timeout_s=READY_TIMEOUT_S) for name in ("features", "generator", "quality")}
+        self._ready = [
+            (Hop[bool](name, timeout_s=READY_TIMEOUT_S), handle)
+            for name, handle in (("features", features), ("generator", generator), ("quality", quality))
+        ]
 
     async def contexts(self, request: ReasonsRequest, *, left_s: LeftS) -> list[Context | ItemReason]:
         return await self._features(partial(self.features.contexts.remote, request, request_id=_request_id()), left_s=left_s)
@@ -96,14 +99,7 @@ class HandleHops:
 
     async def ready(self, *, left_s: LeftS) -> bool:
         """Raises Unavailable that names what does not answer."""
-        handles = {"features": self.features, "generator": self.generator, "quality": self.quality}
-        answers = await asyncio.gather(
-            *(hop(handles[name].ready.remote, left_s=left_s) for name, hop in self._ready.items()), return_exceptions=True
-        )
-        for answer in answers:
-            if isinstance(answer, BaseException):
-                raise answer
-        return True
+        return all(await asyncio.gather(*(hop(handle.ready.remote, left_s=left_s) for hop, handle in self._ready)))
 
 
 def _request_id() -> str:

@@ -63,6 +63,8 @@ def adversarial_round(
     """From and to groups `policy` and `discriminator`. A guard that trips brings the last good state back; the value `stopped` says why."""
     state = state.enter(stage)
     examples = bench.splits.discriminator[: bench.discriminator.rows]
+    kept_apart = held_out_rows(bench, len(examples), bench.discriminator)
+    rows = [index for index in range(len(examples)) if index not in kept_apart]
     reference = state.group("reference")
     starts_at_reference = tensors_digest(state.group("policy")) == tensors_digest(reference)
     bench.load(state.group("policy"))
@@ -86,7 +88,7 @@ def adversarial_round(
     step = state.step
     while step < total and stopped is None:
         informed = accuracy >= config.throttle_low
-        rollout = roll_out(bench, examples, discriminator, config, stage=stage, step=step, informed=informed)
+        rollout = roll_out(bench, examples, discriminator, config, rows=rows, stage=stage, step=step, informed=informed)
         fakes: dict[int, list[tuple[int, ...]]] = {}
         current = [(i, written(one)) for i, group in zip(rollout.indices, rollout.groups, strict=True) for one in group]
         gathered = bench.parallel.gather_rows([[i, *ids] for i, ids in current])
@@ -140,14 +142,13 @@ def roll_out(
     discriminator: Discriminator,
     config: AdversarialConfig,
     *,
+    rows: Sequence[int],
     stage: str,
     step: int,
     informed: bool,
 ) -> Rollout:
-    """Samples, rewards and advantages of this worker's prompts, whose samples stay together. `informed` False: D pays nothing."""
-    kept_apart = held_out_rows(bench, len(examples), bench.discriminator)
-    learnt = [index for index in range(len(examples)) if index not in kept_apart]
-    drawn = random.Random(bench.seed(stage, step, "prompts")).sample(learnt, min(config.prompts, len(learnt)))
+    """Samples, rewards and advantages of this worker's prompts (of `rows`), which stay together. `informed` False: D pays nothing."""
+    drawn = random.Random(bench.seed(stage, step, "prompts")).sample(rows, min(config.prompts, len(rows)))
     indices = bench.parallel.mine(drawn)
     contexts = [examples[index].context for index in indices]
     groups = bench.write(contexts, k=config.samples, stage=stage, step=step)
