@@ -35,7 +35,7 @@ def test_a_value_out_of_range_names_field_and_value() -> None:
 
 def test_a_batch_smaller_than_the_workers_is_refused() -> None:
     with pytest.raises(ConfigError, match="without a row"):
-        load_config(PRESETS[0], TrainConfig, ["sft.batch_size=2", "runtime.num_workers=3"])
+        load_config(PRESETS[0], TrainConfig, ["sft.batch_size=1", "runtime.num_workers=2"])
 
 
 def _fields(model) -> list[tuple[str, object]]:
