@@ -16,7 +16,7 @@ from common.bundle.manifest import ADAPTER_WEIGHTS, DISCRIMINATOR_CONFIG, DISCRI
 from common.bundle.tensors import TensorInfo
 from common.config import parse
 from common.errors import ArtifactNotFound, BundleMismatch
-from common.language.base_model import Fetch, LanguageModel, load_base
+from common.language.base_model import Fetch, LanguageModel, load_base, source_digest
 from common.packs.load import load_pack
 from common.packs.schema import Pack
 from common.quality.discriminator import Discriminator, DiscriminatorConfig
@@ -109,8 +109,11 @@ def check_fit(infos: Mapping[str, TensorInfo], language: LanguageModel) -> None:
 
 
 def _base(manifest: BundleManifest, *, source: str | None, dtype: str, fetch: Fetch | None) -> LanguageModel:
+    """Nothing in it is parsed before its digest is the bundle's: the manifest may name any folder."""
+    source = source or manifest.base.source
     try:
-        return load_base(source or manifest.base.source, dtype=dtype, fetch=fetch)
+        _check_same(manifest, "base", manifest.base.digest, source_digest(source, fetch=fetch), source=source)
+        return load_base(source, dtype=dtype, fetch=fetch)
     except ArtifactNotFound as error:
         raise ArtifactNotFound(
             f"base of {manifest.bundle_id} (digest {manifest.base.digest[:16]}, {manifest.base.licence}): {error} "
@@ -124,10 +127,12 @@ def _check_base(manifest: BundleManifest, language: LanguageModel) -> None:
         ("tokenizer", manifest.base.tokenizer_digest, tokenizer_digest(language)),
         ("frame", [manifest.frame_before, manifest.frame_after], [language.frame.before, language.frame.after]),
     ):
-        if theirs != ours:
-            raise BundleMismatch(
-                f"{what}: bundle {manifest.bundle_id} was trained with {theirs}; {language.source} has {ours}. Name the right base."
-            )
+        _check_same(manifest, what, theirs, ours, source=language.source)
+
+
+def _check_same(manifest: BundleManifest, what: str, theirs: object, ours: object, *, source: str) -> None:
+    if theirs != ours:
+        raise BundleMismatch(f"{what}: bundle {manifest.bundle_id} was trained with {theirs}; {source} has {ours}. Name the right base.")
 
 
 def _expected_discriminator(admitted: Admitted, language: LanguageModel) -> tuple[DiscriminatorConfig | None, dict[str, tuple[int, ...]]]:

@@ -78,9 +78,9 @@ def load_base(source: str, *, dtype: str = "float32", cache_dir: Path | None = N
     return language_model(model, tokenizer, digest=_digest(path), source=source)
 
 
-def source_digest(source: str) -> str:
+def source_digest(source: str, *, fetch: Fetch | None = None) -> str:
     """The digest that `load_base` would give, without loading. Raises ArtifactNotFound."""
-    return _digest(_resolve(source, cache_dir=None, fetch=None))
+    return _digest(_resolve(source, cache_dir=None, fetch=fetch))
 
 
 def _digest(path: Path) -> str:

@@ -80,6 +80,12 @@ def test_another_base_is_refused_naming_both(parts, written: Path, change: dict[
     assert str(other.digest if "digest" in change else "<user>") in str(caught.value)
 
 
+def test_a_folder_that_is_not_the_bundles_base_is_refused_unparsed(written: Path, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("no JSON: whoever parses this fails otherwise", encoding="utf-8")
+    with pytest.raises(BundleMismatch, match=f"base: .*{tmp_path}"):
+        load_bundle(written, base=str(tmp_path))
+
+
 def test_another_tokenizer_is_refused(parts, written: Path) -> None:
     other = load_base(str(parts.base))
     other.tokenizer.add_tokens(["新词"])
