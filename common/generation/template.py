@@ -122,7 +122,7 @@ class _Filler:
         self._context = context
         self._checker = checker
         self._category = context.product.category
-        self._parent = checker.pack.parent(self._category)
+        self._parents = checker.pack.parents(self._category)
         self._slots = {name: value for name, value in _slots(context).items() if checker.lawful(value, category=self._category)}
         self._turn = int(sha256_bytes(context.product.product_id.encode(errors="replace"))[:8], 16)
 
@@ -133,7 +133,7 @@ class _Filler:
         """
         filled = []
         for piece in pieces:
-            if any(slot not in self._slots for slot in piece.slots) or not {"all", self._parent} & set(piece.scope):
+            if any(slot not in self._slots for slot in piece.slots) or not self._fits(piece):
                 continue
             text = piece.text.format_map(self._slots)
             shown = self._checker.measured(text)
@@ -149,6 +149,10 @@ class _Filler:
             turn = self._turn % len(filled)
             return (filled[turn:] + filled[:turn])[:KEPT_PER_PART]
         return filled
+
+    def _fits(self, piece: Piece) -> bool:
+        """Whether it holds for whatever the goods may be."""
+        return "all" in piece.scope or (bool(self._parents) and set(self._parents) <= set(piece.scope))
 
     def _by_cues(self, control: str) -> bool:
         return control not in self._lengths()

@@ -309,13 +309,15 @@ class Pack(Frozen):
         digests = [self.lexicon.digest, self.knowledge.digest, self.templates.digest]
         return sha256_bytes(canonical_json(digests))[:12]
 
-    def parent(self, category: str) -> str | None:
-        """The parent of a leaf category: as the facts say, else as the taxonomy does, else None.
+    def parents(self, category: str) -> tuple[str, ...]:
+        """What a category belongs to: as the facts say, else every parent of which the taxonomy finds a name in it, else none.
 
-        Of the taxonomy's names the longest that ends the category decides, else the longest inside it (鱼油软胶囊 is 鱼油).
+        鱼油软胶囊 is 鱼油, and 零食大礼包 may be food as well as a bag: the law of all of them applies. A name inside a longer one does not
+        count (the 咖啡 of 咖啡杯).
         """
         known = self.facts.category(category)
         if known is not None:
-            return known.parent
-        leaves = [(leaf, parent) for parent, leaves in self.knowledge.taxonomy.items() for leaf in leaves if leaf in category]
-        return max(leaves, key=lambda one: (category.endswith(one[0]), len(one[0]), one[1]))[1] if leaves else None
+            return (known.parent,)
+        parents = {leaf: parent for parent, leaves in self.knowledge.taxonomy.items() for leaf in leaves}
+        longest_first = "|".join(re.escape(leaf) for leaf in sorted(parents, key=len, reverse=True))
+        return tuple(sorted({parents[leaf] for leaf in re.findall(longest_first, category) if leaf}))

@@ -29,7 +29,7 @@ class Checker:
         results = (
             check_facts(claims),
             self._controls.check(text, controls=context.controls),
-            self._law.check(text, parent=self.pack.parent(product.category)),
+            self._law.check(text, parents=self.pack.parents(product.category)),
             check_length(text, form=self.pack.controls.form),
             check_language(text, form=self.pack.controls.form),
             check_repetition(text, quotable=quotable),
@@ -49,11 +49,11 @@ class Checker:
 
     def lawful(self, text: str, *, category: str) -> bool:
         """Whether a piece of text may stand in a reason as far as the lexicon goes; required warnings are a matter of the whole."""
-        return self._law.lawful(text, parent=self.pack.parent(category))
+        return self._law.lawful(text, parents=self.pack.parents(category))
 
     def warnings(self, category: str) -> tuple[str, ...]:
         """Sentences that the law wants in every reason about such goods."""
-        return tuple(warning.text for warning in self._law.warnings(self.pack.parent(category)))
+        return tuple(warning.text for warning in self._law.warnings(self.pack.parents(category)))
 
 
 def judge(text: str, *, context: Context, pack: Pack, score: float | None, threshold: float) -> QualityVerdict:

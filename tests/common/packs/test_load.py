@@ -125,10 +125,19 @@ def test_a_cue_gives_one_value_away() -> None:
         MeasuredControl.model_validate({"name": "x", "word": "某", "measured_by": "cues", "values": values})
 
 
-def test_categories_outside_the_facts_find_their_parent_by_their_ending() -> None:
-    pack = load_pack("shop")
-    assert pack.parent("蓝牙耳机") == "数码"
-    assert pack.parent("耳机") == "数码"
-    assert pack.parent("羊毛围巾") == "服饰"
-    assert pack.parent("鱼油软胶囊") == pack.parent("鱼油")
-    assert pack.parent("飞船") is None
+@pytest.mark.parametrize(
+    ("category", "parents"),
+    [
+        ("蓝牙耳机", ("数码",)),
+        ("耳机", ("数码",)),
+        ("羊毛围巾", ("服饰",)),
+        ("鱼油软胶囊", ("保健",)),
+        ("咖啡杯", ("家居",)),
+        ("零食大礼包", ("食品",)),
+        ("奶粉书包", ("服饰", "母婴")),
+        ("面包", ()),
+        ("飞船", ()),
+    ],
+)
+def test_categories_belong_to_every_parent_whose_goods_their_name_holds(category: str, parents: tuple[str, ...]) -> None:
+    assert load_pack("shop").parents(category) == parents
