@@ -14,7 +14,7 @@ from train_app.evaluation.evaluate import Evaluation, evaluate
 from train_app.evaluation.subject import subject_of
 from train_app.evaluation.truth import truth_of
 from train_app.stages.selection import SFT, candidate
-from train_app.stages.state import OnProgress, Progress, State
+from train_app.stages.state import OnProgress, Progress, State, tensors_digest
 from train_app.stages.workbench import Workbench
 
 CHOSEN = "chosen"
@@ -33,12 +33,17 @@ def final_evaluation(
     pack: Pack,
     folder: Path,
 ) -> dict[str, Evaluation]:
-    """Name -> evaluation; "chosen" is the bundle's. All write to the same prompts under the same seeds."""
+    """Name -> evaluation; "chosen" is the bundle's. All write to the same prompts under the same seeds.
+
+    Where the bundle is one of `config.compare` that one is missing: its first candidates are the bundle's.
+    """
     untrained = {name: torch.zeros_like(tensor) for name, tensor in state.group("policy").items()}
     adapters = {"base": untrained, "sft": state.group(candidate(SFT)), CHOSEN: state.group("policy")}
     alone = answering.model_copy(update={"k": 1, "max_attempts": 1})
     found = {}
     for name in (*config.compare, CHOSEN):
+        if name != CHOSEN and tensors_digest(adapters[name]) == tensors_digest(adapters[CHOSEN]):
+            continue
         file = folder / FOLDER / f"{name}.json"
         if not file.is_file():
             bench.load(adapters[name])

@@ -13,6 +13,14 @@ PACK = load_pack("shop")
 ANSWERING = Answering(decoding=DecodingParams(max_new_tokens=8), k=2, max_attempts=1, threshold=0.0)
 
 
+def test_a_bundle_that_is_plain_sft_is_not_measured_twice(bench, tmp_path) -> None:
+    sft = {name: torch.full_like(tensor, 0.05) for name, tensor in bench.policy.adapter().items()}
+    state = State(bench.run).with_group("policy", sft).with_group("candidate sft", sft)
+    config = EvaluationConfig(rows=2, compare=("base", "sft"))
+    others = {"bench": bench, "answering": ANSWERING, "scorer": None, "pack": PACK, "folder": tmp_path}
+    assert list(final_evaluation(state, config, lambda progress: None, **others)) == ["base", "chosen"]
+
+
 def test_base_sft_and_bundle_answer_the_same_rows_and_what_was_measured_is_not_measured_again(bench, tmp_path) -> None:
     sft = {name: torch.full_like(tensor, 0.05) for name, tensor in bench.policy.adapter().items()}
     chosen = {name: torch.full_like(tensor, 0.2) for name, tensor in sft.items()}
