@@ -13,9 +13,10 @@ from rich.table import Table
 
 from common.artifacts.registry import Move, Registry
 from common.artifacts.storage import open_storage
-from common.bundle.admission import admit, parse_manifest, read_manifest
+from common.bundle.admission import admit, read_manifest
 from common.bundle.manifest import MANIFEST, BundleManifest, Metric
 from common.bundle.promotion import PromotionRules, reasons_against
+from common.bundle.published import fetch_bundle, published_manifest
 from common.config import load_config
 from common.errors import ArtifactNotFound, CanaryFailed, ConfigError, PromotionRefused
 
@@ -46,7 +47,9 @@ def list_bundles(registry: RegistryUri = "registry", as_json: Json = False) -> N
     """All bundles of a registry, oldest first, with the aliases that point at them."""
     store = Registry(open_storage(registry))
     aliases = store.aliases()
-    found = sorted((_manifest(store, version) for version in store.versions()), key=lambda m: (str(m.origin.created_at or ""), m.bundle_id))
+    found = sorted(
+        (published_manifest(store, version) for version in store.versions()), key=lambda m: (str(m.origin.created_at or ""), m.bundle_id)
+    )
     rows = [_summary(manifest, aliases) for manifest in found]
     if as_json:
         _print_json({"registry": store.storage.uri, "aliases": aliases, "bundles": rows})
@@ -130,7 +133,7 @@ def promote(
     expected: Expected = None,
     rules: Annotated[Path | None, typer.Option(help="YAML: required_metrics, rails, require_signature, least_rows")] = None,
     snapshot: Annotated[
-        Path | None, typer.Option(help="measure both bundles on the test rows of this snapshot first; else their manifests are compared")
+        Path | None, typer.Option(help="measure it, and what is live, on the test rows of this snapshot first; else manifests are compared")
     ] = None,
     rows: Annotated[int, typer.Option(min=1, help="test rows of --snapshot, at most")] = 500,
     base: Base = None,
@@ -146,11 +149,14 @@ def promote(
     admitted = admit(folder, trusted_pems=pems)
     failure = _canary_failure(folder, base) if canaries else None
     current = store.aliases().get(alias)
-    live = _manifest(store, current) if current else None
+    live = published_manifest(store, current) if current else None
     manifest = admitted.manifest
-    if snapshot is not None and current and live is not None:
-        manifest = _measured_again(manifest, folder, snapshot, rows=rows, base=base)
-        live = _measured_again(live, store.fetch(current), snapshot, rows=rows, base=base)
+    if snapshot is not None:
+        again = _measured_again(manifest, folder, snapshot, rows=rows, base=base)
+        manifest = again.model_copy(update={"metrics": {**manifest.metrics, **again.metrics}})  # the rest still counts for the rails
+        if current and live is not None:
+            theirs = base if live.base.digest == manifest.base.digest else None
+            live = _measured_again(live, fetch_bundle(store, current), snapshot, rows=rows, base=theirs)
     against = reasons_against(manifest, live, rules=chosen, canary_failure=failure, signed_by=admitted.signed_by)
     if against and not force:
         listed = "".join(f"\n  - {one}" for one in against)
@@ -202,11 +208,11 @@ def _find(name: str, registry: str) -> tuple[BundleManifest, dict[str, str]]:
     if _is_folder(name):
         return read_manifest(Path(name))[0], {}
     store = Registry(open_storage(registry))
-    return _manifest(store, name), store.aliases()
+    return published_manifest(store, name), store.aliases()
 
 
 def _folder(name: str, registry: str) -> Path:
-    return Path(name) if _is_folder(name) else Registry(open_storage(registry)).fetch(name)
+    return Path(name) if _is_folder(name) else fetch_bundle(Registry(open_storage(registry)), name)
 
 
 def _is_folder(name: str) -> bool:
@@ -216,10 +222,6 @@ def _is_folder(name: str) -> bool:
     if "/" in name or name.startswith("."):
         raise ArtifactNotFound(f"{name}: no {MANIFEST} there, so it is no bundle")
     return False
-
-
-def _manifest(store: Registry, name: str) -> BundleManifest:
-    return parse_manifest(store.read(name, MANIFEST), source=f"{store.storage.uri} {name}")[0]
 
 
 def _measured_again(manifest: BundleManifest, folder: Path, snapshot: Path, *, rows: int, base: str | None) -> BundleManifest:

@@ -137,7 +137,8 @@ def forget(
 ) -> None:
     """Rewrites a snapshot without a user: events, persona, preferences, and the reasons written for that user.
 
-    The raw tables, older copies and bundles trained before are not touched; a deletion request covers those as well.
+    The raw tables, older copies and bundles trained before are not touched; a deletion request covers those as well. A server that is
+    running keeps the old snapshot until it is started again.
     """
     from common.features.snapshot_build import forget as forget_user
 
@@ -148,6 +149,7 @@ def forget(
             "digest_before": forgotten.digest_before,
             "digest": forgotten.digest_after,
             "raw_tables": "not touched",
+            "running_servers": "restart them: they keep the old snapshot",
         },
         as_json,
     )

@@ -35,13 +35,14 @@ def evaluate(
     from common.artifacts.registry import Registry
     from common.artifacts.storage import open_storage
     from common.bundle.load import load_bundle
+    from common.bundle.published import fetch_bundle
     from train_app.evaluation.report.render import render
 
     if truth not in (None, "sample_shop"):
         raise BadInput(f"--truth: got {truth!r}; the only ground truth there is, is sample_shop")
     if report:
         report.parent.mkdir(parents=True, exist_ok=True)  # before minutes of work
-    folder = Registry(open_storage(registry)).fetch(bundle) if registry else Path(bundle)
+    folder = fetch_bundle(Registry(open_storage(registry)), bundle) if registry else Path(bundle)
     loaded = load_bundle(folder, dtype=dtype, base=base)
     found = measured(loaded, snapshot, rows=rows, k=k, truth=truth is not None, quiet=as_json)
     bundle_id = loaded.manifest.bundle_id

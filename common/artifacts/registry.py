@@ -10,7 +10,7 @@ import shutil
 import tempfile
 from datetime import datetime
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 import orjson
 from pydantic import AwareDatetime, Field
@@ -21,6 +21,8 @@ from common.config import Frozen, parse
 from common.errors import AliasConflict, AlreadyExists, ArtifactNotFound, BadInput, DigestMismatch, StorageUnreachable
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,79}")
+CONTENT = "v-"
+"""What the ids that are made here begin with."""
 
 
 class Version(Frozen):
@@ -45,6 +47,9 @@ class Move(Frozen):
     at: AwareDatetime
 
 
+Entry = TypeVar("Entry", Version, Move)
+
+
 class Registry:
     def __init__(self, storage: Storage) -> None:
         self.storage = storage
@@ -61,7 +66,7 @@ class Registry:
         digests = file_digests(root)
         if not digests:
             raise BadInput(f"{root}: an empty folder has nothing to publish")
-        entry = Version(version=_checked_name(version or f"v-{tree_digest(digests)[:32]}"), files=digests)
+        entry = Version(version=_checked_name(version or _content_id(digests)), files=digests)
         if self._has(entry.version):
             return entry.version
         for path, digest in digests.items():
@@ -100,11 +105,10 @@ class Registry:
     def describe(self, name: str) -> Version:
         """The files of a version or alias and their digests. Raises ArtifactNotFound."""
         version = self.resolve(name)
-        entry = parse(orjson.loads(self.storage.get(_version_key(version))), Version, source=f"{self.storage.uri}/{_version_key(version)}")
-        if entry.version != version:
-            raise DigestMismatch(
-                f"{self.storage.uri}: the entry of {version} says it is {entry.version}; publish the folder again elsewhere"
-            )
+        entry = self._parsed(_version_key(version), Version)
+        told = _content_id(entry.files) if version.startswith(CONTENT) else entry.version
+        if not version == told == entry.version:
+            raise DigestMismatch(f"{self.storage.uri}: the entry of {version} is of {told}; publish the folder again elsewhere")
         return entry
 
     def read(self, name: str, path: str) -> bytes:
@@ -154,7 +158,7 @@ class Registry:
     def history(self, alias: str) -> list[Move]:
         """All moves of an alias, oldest first; empty when it never pointed anywhere."""
         keys = self.storage.list(f"aliases/{_checked_name(alias)}/")
-        moves = [parse(orjson.loads(self.storage.get(key)), Move, source=f"{self.storage.uri}/{key}") for key in keys]
+        moves = [self._parsed(key, Move) for key in keys]
         if [move.number for move in moves] != list(range(1, len(moves) + 1)) or any(move.alias != alias for move in moves):
             raise DigestMismatch(f"{self.storage.uri}/aliases/{alias} has gaps or foreign entries: its history was tampered with")
         return moves
@@ -178,6 +182,13 @@ class Registry:
                 raise AliasConflict(f"alias {alias!r} was moved by somebody else at this moment; look again") from error
         return move
 
+    def _parsed(self, key: str, kind: type[Entry]) -> Entry:
+        source = f"{self.storage.uri}/{key}"
+        try:
+            return parse(orjson.loads(self.storage.get(key)), kind, source=source)
+        except orjson.JSONDecodeError as error:
+            raise DigestMismatch(f"{source}: not JSON: {error}; the registry's copy is damaged") from error
+
     def _has(self, version: str) -> bool:
         return self.storage.exists(_version_key(version))
 
@@ -186,6 +197,10 @@ class Registry:
         if (got := sha256_bytes(data)) != digest:
             raise DigestMismatch(f"version {version}, file {path}: expected sha256 {digest}, got {got}; the registry's copy is damaged")
         return data
+
+
+def _content_id(files: dict[str, str]) -> str:
+    return f"{CONTENT}{tree_digest(files)[:32]}"
 
 
 def _version_key(version: str) -> str:

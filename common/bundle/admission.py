@@ -68,10 +68,10 @@ def admit(path: Path | str, *, trusted_pems: Sequence[str] = (), require_signatu
             f"bundle {manifest.bundle_id} was trained with prompt v{manifest.prompt_version}; this build has v{PROMPT_VERSION}. "
             "Deploy the matching image, or train again."
         )
-    controls = parse(_json(folder / CONTROLS), ControlPack, source=CONTROLS)
-    facts = parse(_json(folder / FACTS), FactPack, source=FACTS)
+    controls = parse(read_json(folder / CONTROLS), ControlPack, source=CONTROLS)
+    facts = parse(read_json(folder / FACTS), FactPack, source=FACTS)
     _check_pack(manifest, controls, facts)
-    _check_adapter_config(_json(folder / ADAPTER_CONFIG), manifest.adapter)
+    _check_adapter_config(read_json(folder / ADAPTER_CONFIG), manifest.adapter)
     adapter = read_header(folder / ADAPTER_WEIGHTS)
     check_adapter(adapter, manifest.adapter)
     refuse_non_finite(folder / ADAPTER_WEIGHTS, adapter)
@@ -184,7 +184,7 @@ def _signed_by(folder: Path, raw: bytes, *, trusted_pems: Sequence[str], require
         return None
     if not trusted_pems and not required:
         return None
-    signature = parse(_json(file), Signature, source=SIGNATURE)
+    signature = parse(read_json(file), Signature, source=SIGNATURE)
     verify(raw, signature=signature, trusted_pems=trusted_pems)
     return signature.key_id
 
@@ -224,7 +224,8 @@ def _bounded(path: Path) -> bytes:
     return path.read_bytes()
 
 
-def _json(path: Path) -> object:
+def read_json(path: Path) -> object:
+    """A file of a bundle. Raises BundleMismatch for one that is no JSON, or too large."""
     try:
         return orjson.loads(_bounded(path))
     except orjson.JSONDecodeError as error:

@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from common.artifacts.digest import canonical_json, sha256_bytes
-from common.bundle.admission import LORA_PREFIX, Admitted, admit, module_of
+from common.bundle.admission import LORA_PREFIX, Admitted, admit, module_of, read_json
 from common.bundle.canaries import CanaryReport, check_canaries
 from common.bundle.manifest import ADAPTER_WEIGHTS, DISCRIMINATOR_CONFIG, DISCRIMINATOR_WEIGHTS, AdapterRef, BundleManifest
 from common.bundle.tensors import TensorInfo
@@ -139,7 +139,7 @@ def _expected_discriminator(admitted: Admitted, language: LanguageModel) -> tupl
     """Its configuration and the shapes that follow from it, found without allocating anything: a stranger wrote the numbers."""
     if not admitted.manifest.has_discriminator:
         return None, {}
-    config = parse(orjson.loads((admitted.path / DISCRIMINATOR_CONFIG).read_bytes()), DiscriminatorConfig, source=DISCRIMINATOR_CONFIG)
+    config = parse(read_json(admitted.path / DISCRIMINATOR_CONFIG), DiscriminatorConfig, source=DISCRIMINATOR_CONFIG)
     embedding = _embedding(language)
     if config.hidden_size != embedding.shape[1]:
         raise BundleMismatch(f"discriminator: hidden size {config.hidden_size}; {language.source} has {embedding.shape[1]}")

@@ -32,7 +32,7 @@ def money(amount: float | int | str | Decimal, currency: str = "CNY") -> Money:
         raise BadInput(f"price: got {amount!r}; expected a number in the unit of {currency}, for example 299.0") from error
     if not exact.is_finite() or exact < 0:
         raise BadInput(f"price: got {amount!r}; expected a finite number of at least 0")
-    scaled = exact.scaleb(EXPONENTS.get(currency, 2))
-    if scaled > MAX_MINOR:
+    places = EXPONENTS.get(currency, 2)
+    if exact.adjusted() > len(str(MAX_MINOR)) or (scaled := exact.scaleb(places)) > MAX_MINOR:
         raise BadInput(f"price: got {amount!r}; expected an amount in the unit of {currency}, below {MAX_MINOR // 100}")
     return Money(minor=int(scaled.quantize(Decimal(1), rounding=ROUND_HALF_UP)), currency=currency)

@@ -184,11 +184,12 @@ _BASIC_DATE = re.compile(r"(?:19|20)\d{6}")
 
 
 def _time(value: object, column: str, own: TableMap, timezone: str | None) -> datetime:
+    written = str(value).removesuffix(".0")  # a column of whole numbers with a hole in it comes as floats
     try:
         if isinstance(value, datetime):
             moment = value
-        elif own.time_format is None and _BASIC_DATE.fullmatch(str(value)):
-            moment = datetime.strptime(str(value), "%Y%m%d")
+        elif own.time_format is None and _BASIC_DATE.fullmatch(written):
+            moment = datetime.strptime(written, "%Y%m%d")
         elif isinstance(value, int | float) and not isinstance(value, bool):
             moment = datetime.fromtimestamp(value / UNIT_SECONDS[own.time_unit], UTC)
         elif isinstance(value, str) and own.time_format is not None:
@@ -197,13 +198,14 @@ def _time(value: object, column: str, own: TableMap, timezone: str | None) -> da
             moment = datetime.fromtimestamp(float(value) / UNIT_SECONDS[own.time_unit], UTC)
         else:
             moment = datetime.fromisoformat(cast(str, value))
+        if moment.tzinfo is None:
+            if timezone is None:
+                raise FieldProblem(column, value, "the time states no zone; set `timezone: Asia/Shanghai` (or yours) in the map")
+            moment = moment.replace(tzinfo=ZoneInfo(timezone))
+        moment.astimezone(UTC)  # year 1, which some databases write for null, has no such time
     except (ValueError, TypeError, OverflowError, OSError) as error:
         wanted = f"a time of the form {own.time_format!r}" if own.time_format else "ISO 8601, or a number with time_unit s, ms or us"
         raise FieldProblem(column, value, f"expected {wanted}; set time_format or time_unit in the map") from error
-    if moment.tzinfo is None:
-        if timezone is None:
-            raise FieldProblem(column, value, "the time states no zone; set `timezone: Asia/Shanghai` (or yours) in the map")
-        moment = moment.replace(tzinfo=ZoneInfo(timezone))
     return moment
 
 
@@ -270,6 +272,8 @@ def _pair(key: str, value: object) -> list[tuple[str, str]]:
     if isinstance(value, str | int | float):
         return [(key, _plain(value))]
     if isinstance(value, list | tuple):
+        if any(isinstance(one, list | tuple) for one in value):
+            raise FieldProblem("attributes", value, f"expected {REMEDIES['attributes']}")
         return [pair for one in value for pair in _pair(key, one)]
     raise FieldProblem("attributes", value, f"expected {REMEDIES['attributes']}")
 
@@ -287,6 +291,10 @@ def _reason(row: dict[str, object], raw: RawRow, own: TableMap) -> None:
     provenance = row.get("provenance", {})
     if isinstance(provenance, str):
         provenance = _decoded(provenance, "provenance") if provenance.lstrip().startswith("{") else {"source": provenance}
+    try:
+        orjson.dumps(provenance)
+    except orjson.JSONEncodeError as error:
+        raise FieldProblem("provenance", None, f"cannot be kept as JSON: {error}") from error
     row["provenance"] = provenance
 
 

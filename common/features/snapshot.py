@@ -22,7 +22,7 @@ from common.features.rows import PreferenceRow, ReasonRow
 from common.features.sorted_file import SortedFile
 from common.features.summarize import summarize
 
-FORMAT = 1
+FORMAT = 2
 MANIFEST = "manifest.json"
 REJECTS = "rejects.jsonl"
 ID_COLUMNS = {"products": "product_id", "events": "user_id", "users": "user_id", "preferences": "user_id", "reasons": "product_id"}

@@ -18,11 +18,11 @@ from common.artifacts.digest import canonical_json, sha256_bytes
 from common.domain.event import Event
 from common.domain.product import Product
 from common.domain.user import User
-from common.errors import BadInput, NotFound
+from common.errors import BadInput, LiyouError, NotFound
 from common.features.column_map import ColumnMap
 from common.features.preferences import count
 from common.features.rows import EVENTS, PREFERENCES, PRODUCTS, REASONS, USERS, PreferenceRow, ReasonRow, Table
-from common.features.snapshot import ID_COLUMNS, MANIFEST, REJECTS, Snapshot, SnapshotManifest, TableSummary, microseconds
+from common.features.snapshot import ID_COLUMNS, MANIFEST, REJECTS, Snapshot, SnapshotManifest, TableSummary, microseconds, read_manifest
 from common.features.sorted_file import KEY, hash64, write_sorted
 from common.features.tables import Reject, find_table, read_table
 
@@ -124,7 +124,7 @@ def forget(path: Path | str, user_id: str) -> Forgotten:
             tables[name] = old.manifest.tables[name].model_copy(update={"rows": kept.num_rows, "digest": rows})
         rejects = _copy_rejects_without(Path(path) / REJECTS, folder / REJECTS, user_id)
         for name, table in tables.items():
-            tables[name] = table.model_copy(update={"rejected": table.rejected - rejects[table.source or ""]})
+            tables[name] = table.model_copy(update={"rejected": table.rejected - rejects[name]})
         removed["rejects"] = rejects.total()
         if not any(removed.values()):
             raise NotFound(f"user {user_id!r}: not in the snapshot {path}; nothing was changed")
@@ -236,14 +236,14 @@ def _not_of(table: pa.Table, user_id: str) -> pa.Array:
 
 def _copy_rejects_without(source: Path, target: Path, user_id: str) -> Counter[str]:
     """A rejected row may quote the user. One that says whose it is goes with its user; one that does not (a line that is no JSON) goes
-    where it names the id as a whole word. Raw file -> rejects taken out."""
+    where it names the id as a whole word. Table -> rejects taken out."""
     names_user = re.compile(rf"(?<![\w-]){re.escape(user_id)}(?![\w-])")
     removed: Counter[str] = Counter()
     with source.open("rb") as lines, target.open("wb") as kept:
         for line in lines:
             reject = Reject.model_validate_json(line)
             if reject.user_id == user_id or (reject.user_id is None and names_user.search(reject.got)):
-                removed[reject.file] += 1
+                removed[reject.table] += 1
             else:
                 kept.write(line)
     return removed
@@ -251,9 +251,13 @@ def _copy_rejects_without(source: Path, target: Path, user_id: str) -> Counter[s
 
 @contextmanager
 def _replacing(out: Path) -> Iterator[Path]:
-    """A new folder that takes the place of `out` when the block ends well. Refuses to replace what is not a snapshot."""
-    if out.exists() and not (out / MANIFEST).is_file() and (not out.is_dir() or any(out.iterdir())):
-        raise BadInput(f"{out}: exists and is not a snapshot; name a new folder")
+    """A new folder that takes the place of `out` when the block ends well. Refuses to replace what is not a snapshot: a bundle, say, whose
+    manifest has the same name."""
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        try:
+            read_manifest(out)
+        except LiyouError as error:
+            raise BadInput(f"{out}: exists and is not a snapshot; name a new folder ({error})") from error
     partial, previous = (out.with_name(f".{out.name}.{suffix}") for suffix in ("partial", "previous"))
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)

@@ -27,6 +27,7 @@ Row = TypeVar("Row", bound=BaseModel)
 class Reject(Frozen):
     """A row that did not become a record; a line of `rejects.jsonl`."""
 
+    table: str
     file: str = Field(description="name of the file, without its folder")
     row: int = Field(ge=1, description="line of a .jsonl file; data row, from 1, of the others")
     field: str
@@ -81,10 +82,10 @@ def _records(path: Path, table: Table[Row], mapping: ColumnMap, read: TableRead[
     theirs |= {*own.attributes.values(), *own.labels.values(), *own.ignore}
     known = theirs | {column.split(".")[0] for column in theirs}
     seen: dict[int, int] = {}
-    for number, raw in _raw_rows(path, mapping.encoding, needed=set(own.columns.values())):
+    for number, raw in _raw_rows(path, mapping.encoding, needed={*own.columns.values(), *own.attributes.values(), *own.labels.values()}):
         read.num_rows = number
         if isinstance(raw, FieldProblem):
-            read.rejects.append(_reject(path, number, raw))
+            read.rejects.append(_reject(path, table, number, raw))
             continue
         for column, value in raw.items():
             if column not in known and value not in (None, ""):
@@ -92,14 +93,15 @@ def _records(path: Path, table: Table[Row], mapping: ColumnMap, read: TableRead[
         try:
             record, cut = parse_row(raw, table, mapping=mapping)
         except FieldProblem as problem:
-            read.rejects.append(_reject(path, number, problem, user=_user(raw, table, own)))
+            read.rejects.append(_reject(path, table, number, problem, user=_user(raw, table, own)))
             continue
         if table.identity is not None:
             identity = str(getattr(record, table.identity))
             key = hash64(identity)
             if key in seen:
                 remedy = f"row {seen[key]} has the same {table.identity}; it was kept, this one was not"
-                read.rejects.append(_reject(path, number, FieldProblem(table.identity, identity, remedy), user=_user(raw, table, own)))
+                repeated = FieldProblem(table.identity, identity, remedy)
+                read.rejects.append(_reject(path, table, number, repeated, user=_user(raw, table, own)))
                 continue
             seen[key] = number
         for column in cut:
@@ -107,9 +109,9 @@ def _records(path: Path, table: Table[Row], mapping: ColumnMap, read: TableRead[
         yield record
 
 
-def _reject(path: Path, number: int, problem: FieldProblem, *, user: str | None = None) -> Reject:
-    got = "(nothing)" if problem.got is None else str(problem.got)
-    return Reject(file=path.name, row=number, field=problem.field, got=got[:GOT_CHARS], remedy=problem.remedy, user_id=user)
+def _reject(path: Path, table: Table[Row], number: int, problem: FieldProblem, *, user: str | None = None) -> Reject:
+    got = ("(nothing)" if problem.got is None else str(problem.got))[:GOT_CHARS]
+    return Reject(table=table.name, file=path.name, row=number, field=problem.field, got=got, remedy=problem.remedy, user_id=user)
 
 
 def _user(raw: RawRow, table: Table[Row], own: TableMap) -> str | None:

@@ -17,7 +17,7 @@ from common.domain.token_features import TokenFeatures
 from common.errors import PromptTooLong
 from common.generation.engine import Engine, Generated, Sequence, generate
 from common.language.prompt import build_prompt
-from common.language.tokens import decode, encode_prompt
+from common.language.tokens import EncodedPrompt, decode, encode_prompt
 
 if TYPE_CHECKING:
     from common.language.base_model import LanguageModel
@@ -60,13 +60,10 @@ def sequences(
     assert 1 <= k <= ATTEMPT_SPAN, f"k={k}"
     made = []
     for context in contexts:
-        try:
-            prompt = encode_prompt(build_prompt(context, vocabulary=vocabulary), language)
-        except PromptTooLong as error:
-            raise PromptTooLong(f"product {context.product.product_id}: {error}") from error
-        if longest is not None and len(prompt.ids) > longest:
+        prompt = _encoded(context, language=language, vocabulary=vocabulary)
+        if longest is not None and (num_tokens := max(len(prompt.ids), len(prompt.null_ids))) > longest:
             raise PromptTooLong(
-                f"product {context.product.product_id}: {len(prompt.ids)} prompt tokens; at most {longest} leave room for an answer. "
+                f"product {context.product.product_id}: {num_tokens} prompt tokens; at most {longest} leave room for an answer. "
                 "Shorten the product's text"
             )
         codes = vocabulary.check(context.controls)
@@ -76,9 +73,29 @@ def sequences(
     return made
 
 
-def longest_prompt(contexts: Iterable[Context], *, language: LanguageModel, vocabulary: ControlVocabulary) -> int:
-    """Tokens of the longest prompt: with the answer's, the room that an engine needs. Raises PromptTooLong, BadControl."""
-    return max(len(encode_prompt(build_prompt(context, vocabulary=vocabulary), language).ids) for context in contexts)
+def room_for(contexts: Iterable[Context], *, language: LanguageModel, vocabulary: ControlVocabulary, max_new_tokens: int) -> int:
+    """Tokens of the longest prompt, with or without its codes, and its answer: what an engine needs.
+
+    Raises PromptTooLong naming the product whose answer would not fit behind its prompt, BadControl.
+    """
+    most = 0
+    for context in contexts:
+        prompt = _encoded(context, language=language, vocabulary=vocabulary)
+        room = max(len(prompt.ids), len(prompt.null_ids)) + max_new_tokens
+        if room > language.max_len:
+            raise PromptTooLong(
+                f"product {context.product.product_id}: {room - max_new_tokens} prompt tokens and {max_new_tokens} for the answer; "
+                f"{language.source} takes {language.max_len} together. Shorten the product's text or lower decoding.max_new_tokens"
+            )
+        most = max(most, room)
+    return most
+
+
+def _encoded(context: Context, *, language: LanguageModel, vocabulary: ControlVocabulary) -> EncodedPrompt:
+    try:
+        return encode_prompt(build_prompt(context, vocabulary=vocabulary), language)
+    except PromptTooLong as error:
+        raise PromptTooLong(f"product {context.product.product_id}: {error}") from error
 
 
 def candidate(generated: Generated, language: LanguageModel) -> Candidate:

@@ -7,6 +7,7 @@ prompt, so the context needs no encoder of its own; the codes come in by project
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 import torch
@@ -24,14 +25,19 @@ FREE = 0
 """Index of "no code" in every control's embedding and head; values of the vocabulary follow in their order."""
 
 
-class DiscriminatorConfig(Frozen):
-    """Shape of the network; stands in the bundle's manifest."""
+Width = Annotated[int, Field(ge=1, le=64)]
 
-    hidden_size: int = Field(ge=1, description="width of the generator's hidden state and embedding")
+
+class DiscriminatorConfig(Frozen):
+    """Shape of the network; stands in the bundle. Bounded, since a stranger's bundle brings its own."""
+
+    hidden_size: int = Field(ge=1, le=1 << 16, description="width of the generator's hidden state and embedding")
     controls: dict[str, tuple[str, ...]] = Field(description="control -> its values, in the vocabulary's order")
-    channels: int = Field(96, ge=8, description="width of every layer behind the input projection")
-    widths: tuple[int, ...] = Field((2, 3, 4, 5), min_length=1, description="tokens seen by each of the parallel convolutions")
-    num_residual: int = Field(2, ge=0, description="residual convolutions of width 3")
+    channels: int = Field(96, ge=8, le=4096, description="width of every layer behind the input projection")
+    widths: tuple[Width, ...] = Field(
+        (2, 3, 4, 5), min_length=1, max_length=16, description="tokens seen by each of the parallel convolutions"
+    )
+    num_residual: int = Field(2, ge=0, le=64, description="residual convolutions of width 3")
     dropout: float = Field(0.2, ge=0, lt=1, description="on token representations and before the head")
 
 

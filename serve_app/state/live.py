@@ -7,6 +7,7 @@ from common.artifacts.registry import Registry
 from common.artifacts.storage import open_storage
 from common.bundle.admission import admit
 from common.bundle.manifest import BundleManifest
+from common.bundle.published import fetch_bundle
 from common.contract.wire import ModelCard, control_cards
 from common.errors import BundleNotFound
 from common.packs.load import load_pack
@@ -38,7 +39,7 @@ class Live:
 def locate_bundle(bundle: str | None, *, registry: str | None) -> Path:
     """The folder of a bundle on this machine: a folder, a version or alias of a registry, or the starter. Raises BundleNotFound."""
     if registry is not None:
-        return Registry(open_storage(registry)).fetch(bundle or DEFAULT_ALIAS)
+        return fetch_bundle(Registry(open_storage(registry)), bundle or DEFAULT_ALIAS)
     folder = STARTER if bundle is None else Path(bundle).expanduser()
     if not (folder / "manifest.json").is_file():
         remedy = "run `make starter`" if bundle is None else "pass the folder of a bundle, or --registry for a version or alias"

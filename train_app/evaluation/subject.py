@@ -7,7 +7,7 @@ from common.bundle.load import LoadedBundle
 from common.bundle.manifest import Answering
 from common.domain.context import Context
 from common.generation.answer import AnswerPolicy
-from common.generation.candidates import Writer, longest_prompt
+from common.generation.candidates import Writer, room_for
 from common.generation.hf import HfEngine
 from common.generation.panel import Panel, Scorer
 from common.generation.template import fill_if_lawful
@@ -32,11 +32,10 @@ def subject_of(writer: Writer, scorer: Scorer | None, *, answering: Answering, p
 def subject_of_bundle(bundle: LoadedBundle, contexts: Iterable[Context], *, k: int | None = None, slots: int = SLOTS) -> Subject:
     """`contexts` are those that will be asked about; the engine gets room for the longest. `k` None: as the bundle is served."""
     language, answering, vocabulary = bundle.language, bundle.manifest.answering, bundle.pack.vocabulary
-    longest = longest_prompt(contexts, language=language, vocabulary=vocabulary)
     engine = HfEngine(
         language.model,
         eos_ids=[language.eos_id],
-        max_len=min(longest + answering.decoding.max_new_tokens, language.max_len),
+        max_len=room_for(contexts, language=language, vocabulary=vocabulary, max_new_tokens=answering.decoding.max_new_tokens),
         slots=slots,
         keep_features=bundle.discriminator is not None,
     )

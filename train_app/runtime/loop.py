@@ -3,6 +3,7 @@
 import os
 import shutil
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
@@ -94,6 +95,7 @@ def finish(
         data=data,
         code_version=version("liyou"),
         run={"name": state.inputs[:16]},
+        created_at=datetime.now(UTC),
     )
     examples = bench.splits.validation[:NUM_CANARIES]
     facts = {"run": state.inputs[:16], "base": config.base.source, "selected": str(state.values["selected"]), "data": snapshot.digest[:16]}

@@ -10,7 +10,7 @@ from common.domain.controls import ControlVocabulary
 from common.domain.decoding import DecodingParams
 from common.errors import BadInput, BadRow
 from common.features.snapshot import Snapshot
-from common.generation.candidates import longest_prompt
+from common.generation.candidates import room_for
 from common.generation.hf import HfEngine
 from common.language.base_model import LanguageModel, load_base
 from common.packs.load import load_pack
@@ -81,6 +81,6 @@ def engine_for(
     language: LanguageModel, contexts: Iterable[Context], *, decoding: DecodingParams, vocabulary: ControlVocabulary, slots: int
 ) -> HfEngine:
     """With room for every context's prompt and answer, and not much more: in bf16 whole buffers are read at each step."""
-    longest = longest_prompt(contexts, language=language, vocabulary=vocabulary)
-    wanted = -(-(longest + decoding.max_new_tokens) // ROUNDED_TO) * ROUNDED_TO
+    room = room_for(contexts, language=language, vocabulary=vocabulary, max_new_tokens=decoding.max_new_tokens)
+    wanted = -(-room // ROUNDED_TO) * ROUNDED_TO
     return HfEngine(language.model, eos_ids=[language.eos_id], max_len=min(wanted, language.max_len), slots=slots, keep_features=True)

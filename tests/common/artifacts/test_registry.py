@@ -65,6 +65,23 @@ def test_a_damaged_object_is_not_handed_out(registry: Registry, tmp_path: Path) 
         registry.read(version, "a")
 
 
+def test_a_version_named_by_its_content_holds_no_other(registry: Registry, tmp_path: Path) -> None:
+    one, other = two(registry, tmp_path)
+    changed = registry.storage.get(f"versions/{other}.json").replace(other.encode(), one.encode())
+    registry.storage.put(f"versions/{one}.json", changed)
+    with pytest.raises(DigestMismatch, match=f"the entry of {one} is of {other}"):
+        registry.fetch(one)
+
+
+def test_an_entry_that_is_no_json_is_damage_and_no_traceback(registry: Registry, tmp_path: Path) -> None:
+    one, _ = two(registry, tmp_path)
+    registry.promote("prod", one, **WHY)
+    for key, reading in ((f"versions/{one}.json", registry.describe), ("aliases/prod/000001.json", registry.history)):
+        registry.storage.put(key, b"{")
+        with pytest.raises(DigestMismatch, match=f"{key}: not JSON"):
+            reading(one if key.startswith("versions") else "prod")
+
+
 def test_a_damaged_copy_on_this_machine_is_replaced(registry: Registry, tmp_path: Path) -> None:
     version = registry.publish(folder(tmp_path / "one", a="1"))
     (registry.fetch(version) / "a").write_text("evil")
@@ -73,7 +90,7 @@ def test_a_damaged_copy_on_this_machine_is_replaced(registry: Registry, tmp_path
 
 @pytest.mark.parametrize("path", ["../evil", "/etc/evil", "a/../../evil"])
 def test_a_version_cannot_write_outside_its_folder(registry: Registry, tmp_path: Path, path: str) -> None:
-    version = registry.publish(folder(tmp_path / "one", a="1"))
+    version = registry.publish(folder(tmp_path / "one", a="1"), version="lb-one")
     digest = registry.describe(version).files["a"]
     registry.storage.put(f"versions/{version}.json", f'{{"version":"{version}","files":{{"{path}":"{digest}"}}}}'.encode())
     with pytest.raises(DigestMismatch, match="leaves its folder"):

@@ -15,7 +15,7 @@ from common.bundle import load as load_module
 from common.bundle.admission import admit
 from common.bundle.load import load_bundle
 from common.bundle.manifest import bundle_id_of
-from common.errors import BundleMismatch, BundleNotFound, DigestMismatch, LiyouError
+from common.errors import BundleMismatch, BundleNotFound, ConfigError, DigestMismatch, LiyouError
 
 WEIGHTS = "adapter/adapter_model.safetensors"
 CONFIG = "adapter/adapter_config.json"
@@ -231,7 +231,7 @@ UNFIT: dict[str, tuple[Callable[[Path], None], str]] = {
     ),
     "a discriminator of another width": (spoil_json("discriminator.json", hidden_size=48), "hidden size 48"),
     "a discriminator of other controls": (spoil_json("discriminator.json", controls={"style": ["loud", "mute"]}), "loud"),
-    "a discriminator whose tensors do not fit": (spoil_json("discriminator.json", channels=1_000_000), "its configuration needs"),
+    "a discriminator whose tensors do not fit": (spoil_json("discriminator.json", channels=16), "its configuration needs"),
     "a discriminator with one tensor too many": (
         spoil_tensor(DISCRIMINATOR, lambda t: t.update(evil=np.zeros(1, np.float32))),
         "tensor evil",
@@ -251,3 +251,10 @@ def test_weights_that_do_not_fit_the_base_are_refused_before_they_are_read(unfit
     with pytest.raises(BundleMismatch, match=message):
         load_bundle(folder)
     assert [path for path in read if unfit.startswith("an adapter") or path.name == DISCRIMINATOR] == []
+
+
+def test_a_discriminator_too_large_to_describe_is_refused_before_it_is_built(copy) -> None:
+    folder = copy()
+    spoil_json("discriminator.json", num_residual=10**9)(folder)
+    with pytest.raises(ConfigError, match="num_residual"):
+        load_bundle(folder)

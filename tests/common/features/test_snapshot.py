@@ -10,7 +10,8 @@ import pytest
 from common.errors import BadInput, NotFound
 from common.features import snapshot as snapshot_module
 from common.features import snapshot_build, sorted_file
-from common.features.snapshot import MANIFEST, Snapshot
+from common.features.column_map import ColumnMap
+from common.features.snapshot import FORMAT, MANIFEST, Snapshot
 from common.features.snapshot_build import build_snapshot, forget
 from common.features.summarize import summarize
 
@@ -148,6 +149,16 @@ def test_a_review_too_long_to_keep_is_forgotten_with_who_wrote_it_and_with_nobod
     assert words["u2"] in kept
 
 
+def test_forgetting_counts_the_rejects_of_each_table_where_two_read_one_file(tmp_path: Path) -> None:
+    source = raw(tmp_path / "raw", {"products": tables()["products"], "log": tables()["events"]})
+    mapping = ColumnMap.model_validate({"events": {"file": "log.jsonl"}, "users": {"file": "log.jsonl"}})
+    before = build_snapshot(source, tmp_path / "snapshot", mapping=mapping).tables
+    assert (before["events"].rejected, before["users"].rejected) == (0, 21)
+    forget(tmp_path / "snapshot", "u1")
+    after = Snapshot.open(tmp_path / "snapshot").manifest.tables
+    assert (after["events"].rejected, after["users"].rejected) == (0, 14)
+
+
 def test_of_a_user_without_end_the_newest_events_before_the_moment_are_summarised(built: Snapshot, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(snapshot_module, "NEWEST_EVENTS", 3)
     whole = [event for event in built.events("u0") if event.at < START + timedelta(hours=6)]
@@ -182,12 +193,16 @@ def test_a_folder_that_is_no_snapshot_is_never_replaced(tmp_path: Path) -> None:
         build_snapshot(source, source)
     with pytest.raises(BadInput, match="no snapshot"):
         Snapshot.open(source)
+    (source / MANIFEST).write_text('{"bundle_id": "lb-0"}', encoding="utf-8")  # as a bundle has one
+    with pytest.raises(BadInput, match="is not a snapshot"):
+        build_snapshot(source, source)
+    assert (source / "products.jsonl").is_file()
 
 
 def test_a_manifest_of_another_format_is_refused(built: Snapshot) -> None:
     manifest = built.path / MANIFEST
-    manifest.write_text(manifest.read_text(encoding="utf-8").replace('"format": 1', '"format": 99'), encoding="utf-8")
-    with pytest.raises(BadInput, match="format 99; this build reads 1"):
+    manifest.write_text(manifest.read_text(encoding="utf-8").replace(f'"format": {FORMAT}', '"format": 99'), encoding="utf-8")
+    with pytest.raises(BadInput, match="format 99; this build reads"):
         Snapshot.open(built.path)
 
 

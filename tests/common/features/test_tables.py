@@ -34,6 +34,10 @@ def write(path: Path, rows: list[dict[str, object]]) -> Path:
     return path
 
 
+def nested(depth: int) -> object:
+    return [nested(depth - 1)] if depth else "深"
+
+
 def read(path: Path, table: Table, **mapping: object) -> tuple[list, TableRead]:
     result = read_table(path, table, mapping=ColumnMap.model_validate(mapping))
     return list(result.rows), result
@@ -108,22 +112,26 @@ def test_labels_come_from_columns_through_a_value_map(tmp_path: Path) -> None:
         (PRODUCTS, {**PRODUCT, "title": ""}, "title", "products.columns.title"),
         (PRODUCTS, {**PRODUCT, "title": "长" * 301}, "title", "300"),
         (PRODUCTS, {**PRODUCT, "rating": 9}, "rating", "0 to 5"),
+        (PRODUCTS, {**PRODUCT, "price": "1e1000000"}, "price", "in the currency's unit"),
         (PRODUCTS, {**PRODUCT, "attributes": 3}, "attributes", "mapping"),
+        (PRODUCTS, {**PRODUCT, "attributes": {"材质": nested(600)}}, "attributes", "mapping"),
         (EVENTS, {**EVENT, "kind": "pv"}, "kind", "events.values.kind"),
         (EVENTS, {**EVENT, "at": "yesterday"}, "at", "time_format or time_unit"),
         (EVENTS, {**EVENT, "at": "2026-01-01 08:00:00"}, "at", "timezone"),
         (EVENTS, {**EVENT, "at": 20260101}, "at", "timezone"),
+        (EVENTS, {**EVENT, "at": "0001-01-01T00:00:00+08:00"}, "at", "time_format or time_unit"),
         (EVENTS, {key: EVENT[key] for key in EVENT if key != "user_id"}, "user_id", "events.columns.user_id"),
         (PREFERENCES, {"user_id": "u1", "source": "survey", "control": "style", "value": "concise"}, "source", "preferences.values.source"),
         (PREFERENCES, {"user_id": "u1", "source": "ab_test"}, "(row)", "winner and loser"),
         (REASONS, {"product_id": "p1", "text": "好", "labels": "短"}, "labels", "not JSON"),
+        (REASONS, {"product_id": "p1", "text": "好", "provenance": {"source": nested(600)}}, "provenance", "cannot be kept"),
     ],
 )
 def test_a_bad_row_is_kept_with_field_and_remedy(tmp_path: Path, table: Table, row: dict[str, object], field: str, remedy: str) -> None:
     rows, report = read(write(tmp_path / f"{table.name}.jsonl", [row]), table)
     assert rows == []
     (reject,) = report.rejects
-    assert (reject.file, reject.row, reject.field) == (f"{table.name}.jsonl", 1, field)
+    assert (reject.table, reject.file, reject.row, reject.field) == (table.name, f"{table.name}.jsonl", 1, field)
     assert remedy in reject.remedy
 
 
@@ -172,7 +180,7 @@ def test_a_text_is_cut_only_where_the_map_says_so_and_that_is_counted(tmp_path: 
     assert report.cut == {"description": 1}
 
 
-@pytest.mark.parametrize("at", ["20260102", 20260102])
+@pytest.mark.parametrize("at", ["20260102", 20260102, 20260102.0, "20260102.0"])
 def test_eight_digits_are_a_day_and_no_seconds_of_1970(tmp_path: Path, at: object) -> None:
     rows, _ = read(write(tmp_path / "events.jsonl", [{**EVENT, "at": at}]), EVENTS, timezone="Asia/Shanghai")
     assert rows[0].at == datetime(2026, 1, 1, 16, tzinfo=UTC)
@@ -196,6 +204,16 @@ def test_a_mapped_column_that_the_header_lacks_is_refused_at_once(tmp_path: Path
     path = write(tmp_path / "events.csv", [EVENT])
     with pytest.raises(ConfigError, match="'action', which the file does not have; it has event_id"):
         read(path, EVENTS, events={"columns": {"kind": "action"}})
+    for path, table, mapping in (
+        (write(tmp_path / "products.csv", [PRODUCT]), PRODUCTS, {"products": {"attributes": {"品牌": "brnd"}}}),
+        (
+            write(tmp_path / "reasons.csv", [{"product_id": "p1", "text": "好", "len": "短"}]),
+            REASONS,
+            {"reasons": {"labels": {"style": "lenn"}}},
+        ),
+    ):
+        with pytest.raises(ConfigError, match="which the file does not have"):
+            read(path, table, **mapping)
 
 
 def test_two_files_of_one_table_are_refused(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from common.domain.controls import Control, ControlValue, ControlVocabulary
 from common.domain.decoding import DecodingParams
 from common.domain.product import Product
 from common.errors import PromptTooLong
-from common.generation.candidates import Candidate, Writer, candidate, sequences
+from common.generation.candidates import Candidate, Writer, candidate, room_for, sequences
 from common.generation.engine import Generated
 from common.generation.hf import HfEngine
 from common.language.base_model import language_model
@@ -89,6 +89,14 @@ def test_a_prompt_that_leaves_no_room_is_refused_before_anything_is_queued(langu
     assert sequences(page(), language=language, vocabulary=VOCABULARY, run_id="run", k=1, attempt=0, longest=longest) == asked
     with pytest.raises(PromptTooLong, match=f"{longest} prompt tokens; at most {longest - 1} leave room"):
         sequences(page(), language=language, vocabulary=VOCABULARY, run_id="run", k=1, attempt=0, longest=longest - 1)
+
+
+def test_the_room_of_an_engine_holds_the_longest_prompt_and_its_answer_or_names_the_product(language):
+    asked = sequences(page(), language=language, vocabulary=VOCABULARY, run_id="run", k=1, attempt=0)
+    longest = max(max(len(one.prompt_ids), len(one.null_prompt_ids)) for one in asked)
+    assert room_for(page(), language=language, vocabulary=VOCABULARY, max_new_tokens=12) == longest + 12
+    with pytest.raises(PromptTooLong, match=r"product p\d: .* takes 512 together"):
+        room_for(page(), language=language, vocabulary=VOCABULARY, max_new_tokens=512 - longest + 1)
 
 
 def test_features_come_along_where_the_engine_keeps_them(language):

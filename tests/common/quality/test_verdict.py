@@ -1,5 +1,3 @@
-import time
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -124,17 +122,3 @@ def test_no_text_makes_the_checker_raise(text: str) -> None:
 )
 def test_no_product_makes_the_checker_raise(product: Product) -> None:
     CHECKER.judge(GOOD, context=Context(product=product, behavior=PAST))
-
-
-def test_a_verdict_takes_less_than_two_milliseconds() -> None:
-    texts = [GOOD.replace("三百", f"{n}") for n in range(100, 300)]
-    CHECKER.judge(GOOD, context=CONTEXT)
-    best = min(_seconds(texts) for _ in range(3)) / len(texts)
-    assert best < 0.008, f"{best * 1000:.2f} ms a text; the promise is 2 on an idle core, the test allows for a busy one"
-
-
-def _seconds(texts: list[str]) -> float:
-    start = time.process_time()
-    for text in texts:
-        CHECKER.judge(text, context=CONTEXT)
-    return time.process_time() - start

@@ -1,9 +1,9 @@
-import numpy as np
+from types import SimpleNamespace
+
 import pytest
 import torch
 
-from common.domain.token_features import TokenFeatures
-from common.quality.discriminator import Discriminator, DiscriminatorConfig, features_batch
+from common.quality.discriminator import FeatureBatch
 from train_app.stages.adversarial.losses import (
     discriminator_loss,
     generator_reward,
@@ -74,23 +74,20 @@ def test_policy_gradient_raises_good_samples_and_lowers_bad_ones() -> None:
     assert good.grad[0] == -bad.grad[0], "a long text's tokens count as much as a short one's"
 
 
-def test_gradient_penalty_vanishes_only_for_slope_one() -> None:
-    torch.manual_seed(0)
-    model = Discriminator(DiscriminatorConfig(hidden_size=4, controls={}, channels=8), embedding_VD=torch.randn(9, 4)).eval()
+@pytest.mark.parametrize(("slope", "penalty"), [(1.0, 0.0), (2.0, 1.0), (0.5, 0.25)])
+def test_gradient_penalty_is_the_square_of_how_far_the_slope_is_from_one(slope: float, penalty: float) -> None:
+    weight = torch.tensor(slope, requires_grad=True)
 
-    def batch(length: int):
-        rng = np.random.default_rng(length)
-        return features_batch(
-            [
-                TokenFeatures(
-                    rng.integers(0, 9, length).astype(np.int32),
-                    rng.normal(size=(length, 4)).astype(np.float16),
-                    np.zeros((length, 3), np.float32),
-                )
-            ]
-        )
+    def judge(inputs_BTF, mask_BT, codes_BC):
+        return SimpleNamespace(logit_B=weight * inputs_BTF[:, 0, 0])
 
-    penalty = gradient_penalty(model, batch(3), batch(5), torch.zeros(1, 0, dtype=torch.long), mix_B=torch.tensor([0.5]))
-    penalty.backward()
-    assert float(penalty.detach()) >= 0
-    assert any(parameter.grad is not None and parameter.grad.abs().sum() > 0 for parameter in model.parameters())
+    def inputs(batch):
+        return batch.hidden_BTD.float()
+
+    real, fake = (
+        FeatureBatch(torch.zeros(1, n, dtype=torch.long), torch.randn(1, n, 4), torch.zeros(1, n, 3), torch.ones(1, n)) for n in (3, 5)
+    )
+    found = gradient_penalty(SimpleNamespace(inputs=inputs, judge=judge), real, fake, torch.zeros(1, 0), mix_B=torch.tensor([0.5]))
+    found.backward()
+    assert float(found.detach()) == pytest.approx(penalty)
+    assert float(weight.grad) == pytest.approx(2 * (slope - 1)), "what the discriminator's weights learn from it"

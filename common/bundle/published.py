@@ -1,0 +1,31 @@
+"""Bundles in a registry. A version serves nothing but the bundle whose id it bears, whatever somebody wrote under that name."""
+
+from pathlib import Path
+
+from common.artifacts.registry import Registry
+from common.bundle.admission import parse_manifest, read_manifest
+from common.bundle.manifest import MANIFEST, BundleManifest
+from common.errors import DigestMismatch
+
+
+def fetch_bundle(store: Registry, name: str) -> Path:
+    """The folder of a version, an alias or the beginning of an id, on this machine. Raises ArtifactNotFound, DigestMismatch."""
+    version = store.resolve(name)
+    folder = store.fetch(version)
+    _check_id(read_manifest(folder)[0], version, store)
+    return folder
+
+
+def published_manifest(store: Registry, name: str) -> BundleManifest:
+    """What it says about itself, without its weights. Raises ArtifactNotFound, DigestMismatch."""
+    version = store.resolve(name)
+    manifest, _ = parse_manifest(store.read(version, MANIFEST), source=f"{store.storage.uri} {version}")
+    _check_id(manifest, version, store)
+    return manifest
+
+
+def _check_id(manifest: BundleManifest, version: str, store: Registry) -> None:
+    if manifest.bundle_id != version:
+        raise DigestMismatch(
+            f"{store.storage.uri}: the entry of {version} holds {manifest.bundle_id}; it was changed after it was published"
+        )
