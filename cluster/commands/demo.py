@@ -197,6 +197,9 @@ def pages(url: str, snapshot: "Snapshot") -> list[str]:
         table.add_row(f"{product.title} {price}", *cells)
     console.print(table)
     sources = [item["source"] for items in answers for item in items]
+    to_returning = [item for asked, items in zip(columns.values(), answers, strict=True) if "user" in asked for item in items]
+    mentioning = sum(any(one["source"].startswith("user.") for one in item["evidence"]) for item in to_returning)
+    console.print(f"{mentioning} of the returning user's {len(to_returning)} reasons name what that user did")
     console.print(
         f"{sources.count('model')} of {len(sources)} by the model" + (", the rest by templates" if {*sources} != {"model"} else "")
     )
