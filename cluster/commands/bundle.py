@@ -54,7 +54,7 @@ def list_bundles(registry: RegistryUri = "registry", as_json: Json = False) -> N
     if as_json:
         _print_json({"registry": store.storage.uri, "aliases": aliases, "bundles": rows})
         return
-    print(f"{len(rows)} bundles in {store.storage.uri}")
+    print(f"{store.storage.uri}: bundles: {len(rows)}")
     for row, manifest in zip(rows, found, strict=True):
         told = "  ".join(f"{name} {manifest.metrics[name].value:.3f}" for name in LISTED if name in manifest.metrics)
         print(f"{row['bundle_id']}  {' '.join(_of(aliases, manifest)):<12} base {manifest.base.digest[:12]}  {told}".rstrip())
@@ -90,8 +90,9 @@ def show(name: Name, registry: RegistryUri = "registry", as_json: Json = False) 
         ("code", manifest.origin.code_version),
         *((f"  {metric}", _spell(value)) for metric, value in manifest.metrics.items()),
     ]
+    width = max(len(label) for label, _ in lines) + 2
     for label, text in lines:
-        print(f"{label:<22}{text}")
+        print(f"{label:<{width}}{text}")
 
 
 @app.command()

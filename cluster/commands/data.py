@@ -188,5 +188,5 @@ def _lines(facts: dict[str, object], indent: int = 0) -> Iterator[str]:
             yield f"{' ' * indent}{name}"
             yield from _lines(value, indent + 2)
         else:
-            shown = "none" if value in (None, {}, []) else value
+            shown = "none" if value in (None, {}, []) else f"{value:.4g}" if isinstance(value, float) else value
             yield f"{' ' * indent}{name:<{width}}  {shown}"

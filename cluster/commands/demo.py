@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from train_app.runtime.run import TrainResult
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
-console = Console(highlight=False)
+console = Console(highlight=False, soft_wrap=True)  # paths and commands stay whole, to be copied
 ALIAS = "prod"
 START_S, STOP_S = 90.0, 30.0
 NUM_ITEMS = 4
@@ -112,6 +112,12 @@ def tell(result: "TrainResult") -> None:
         if name in result.metrics:
             table.add_row(name, f"{result.metrics[name]:.3f}")
     console.print(table)
+    if all(name in result.metrics for name in SELECTION[:3]):
+        first, likelihood, discriminator = (f"{result.metrics[name]:.0%}" for name in SELECTION[:3])
+        console.print(
+            f"Of the texts shown the writer's judge finds nothing wrong with {first} where the first that passes every check is taken, with "
+            f"{discriminator} where the discriminator chooses, with {likelihood} where the generator's own likelihood does."
+        )
     console.print(
         "auc: judge-broken against judge-clean samples, among those that pass every check; the generator's own likelihood is the control. "
         "The judge decides nothing."

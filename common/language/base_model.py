@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase, PreTrainedTokenizerFast
+from transformers.utils.logging import disable_progress_bar
 
 from common.artifacts.digest import sha256_file, tree_digest
 from common.config import Frozen
@@ -231,6 +232,7 @@ def _download(repo_id: str, cache_dir: Path | None) -> Path:
 
 
 def _read(folder: Path, *, dtype: str, gguf_file: str | None = None) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    disable_progress_bar()  # type: ignore[no-untyped-call]  # a bar for a second of work, in everybody's logs
     extra = {"gguf_file": gguf_file} if gguf_file else {"use_safetensors": True}
     try:
         tokenizer = _read_tokenizer(folder, gguf_file)

@@ -134,7 +134,12 @@ def sft(state: State, config: SftConfig, on_progress: OnProgress, *, bench: Work
             save(_kept(state.at(step), bench, optimiser, best))
     bench.load(best)
     on_progress(
-        Progress(stage=STAGE, step=step, total=total, note=f"SFT's best validation cross-entropy: {state.values['sft_best']} nats a token")
+        Progress(
+            stage=STAGE,
+            step=step,
+            total=total,
+            note=f"SFT's best validation cross-entropy: {float(str(state.values['sft_best'])):.3f} nats a token",
+        )
     )
     done = state.at(step).without_groups("optimiser", "best").with_group("policy", best).with_group("reference", best)
     return done
