@@ -115,8 +115,8 @@ def tell(result: "TrainResult") -> None:
     if all(name in result.metrics for name in SELECTION[:3]):
         first, likelihood, discriminator = (f"{result.metrics[name]:.0%}" for name in SELECTION[:3])
         console.print(
-            f"Of the texts shown the writer's judge finds nothing wrong with {first} where the first that passes every check is taken, with "
-            f"{discriminator} where the discriminator chooses, with {likelihood} where the generator's own likelihood does."
+            f"Of the texts shown the writer's judge finds nothing wrong with {first} where the first that passes every check is taken, "
+            f"with {discriminator} where the discriminator chooses, with {likelihood} where the generator's own likelihood does."
         )
     console.print(
         "auc: judge-broken against judge-clean samples, among those that pass every check; the generator's own likelihood is the control. "
