@@ -16,7 +16,7 @@ from common.bundle.manifest import ADAPTER_WEIGHTS, DISCRIMINATOR_CONFIG, DISCRI
 from common.bundle.tensors import TensorInfo
 from common.config import parse
 from common.errors import ArtifactNotFound, BundleMismatch
-from common.language.base_model import Fetch, LanguageModel, load_base, source_digest
+from common.language.base_model import Fetch, LanguageModel, load_base
 from common.packs.load import load_pack
 from common.packs.schema import Pack
 from common.quality.discriminator import Discriminator, DiscriminatorConfig
@@ -111,9 +111,12 @@ def check_fit(infos: Mapping[str, TensorInfo], language: LanguageModel) -> None:
 def _base(manifest: BundleManifest, *, source: str | None, dtype: str, fetch: Fetch | None) -> LanguageModel:
     """Nothing in it is parsed before its digest is the bundle's: the manifest may name any folder."""
     source = source or manifest.base.source
+
+    def accept(digest: str) -> None:
+        _check_same(manifest, "base", manifest.base.digest, digest, source=source)
+
     try:
-        _check_same(manifest, "base", manifest.base.digest, source_digest(source, fetch=fetch), source=source)
-        return load_base(source, dtype=dtype, fetch=fetch)
+        return load_base(source, dtype=dtype, fetch=fetch, accept=accept)
     except ArtifactNotFound as error:
         raise ArtifactNotFound(
             f"base of {manifest.bundle_id} (digest {manifest.base.digest[:16]}, {manifest.base.licence}): {error} "

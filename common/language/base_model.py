@@ -61,8 +61,16 @@ Fetch = Callable[[str], Path]
 """Brings the folder or file of an s3:// URI to this machine (common.artifacts.storage does)."""
 
 
-def load_base(source: str, *, dtype: str = "float32", cache_dir: Path | None = None, fetch: Fetch | None = None) -> LanguageModel:
+def load_base(
+    source: str,
+    *,
+    dtype: str = "float32",
+    cache_dir: Path | None = None,
+    fetch: Fetch | None = None,
+    accept: Callable[[str], None] | None = None,
+) -> LanguageModel:
     """`source` is "starter", a folder, a .gguf file, an s3:// URI (needs `fetch`) or a Hugging Face id; `cache_dir` is for the last.
+    `accept` is told the digest before anything is parsed, and raises where it is not the one that is wanted.
 
     Raises ArtifactNotFound when nothing lies there (or the hub cannot be reached), UnsupportedModel for what is no causal LM in
     safetensors or GGUF.
@@ -70,18 +78,21 @@ def load_base(source: str, *, dtype: str = "float32", cache_dir: Path | None = N
     if dtype not in DTYPES:
         raise UnsupportedModel(f"dtype: got {dtype!r}; expected one of {', '.join(DTYPES)}")
     path = _resolve(source, cache_dir=cache_dir, fetch=fetch)
+    digest = _digest(path)
+    if accept is not None:
+        accept(digest)
     if path.suffix == ".gguf":
         model, tokenizer = _read(path.parent, dtype=dtype, gguf_file=path.name)
     else:
         if not any(path.glob("*.safetensors")):
             raise UnsupportedModel(f"{source}: no .safetensors file in {path}; convert the weights, pickled ones are never read")
         model, tokenizer = _read(path, dtype=dtype)
-    return language_model(model, tokenizer, digest=_digest(path), source=source)
+    return language_model(model, tokenizer, digest=digest, source=source)
 
 
-def source_digest(source: str, *, fetch: Fetch | None = None) -> str:
+def source_digest(source: str) -> str:
     """The digest that `load_base` would give, without loading. Raises ArtifactNotFound."""
-    return _digest(_resolve(source, cache_dir=None, fetch=fetch))
+    return _digest(_resolve(source, cache_dir=None, fetch=None))
 
 
 def _digest(path: Path) -> str:

@@ -113,11 +113,11 @@ def test_a_killed_generator_costs_no_page_and_the_model_comes_back(client: httpx
     assert answer.status_code == 200
     assert answer.json()["items"][0]["text"]
     end_s = time.monotonic() + 60
-    while (told := shown(ask(client, {"product": EARBUDS}))) != "model":
-        assert time.monotonic() < end_s, f"the generator did not come back: {told}"
+    while (source := written_by(ask(client, {"product": EARBUDS}))) != "model":
+        assert time.monotonic() < end_s, f"the generator did not come back: {source}"
         time.sleep(0.5)
 
 
-def shown(answer: httpx2.Response) -> str:
-    """Who wrote the item, or the problem: while a busy machine starts a replica, a page may run out of time altogether."""
-    return answer.json()["items"][0]["source"] if answer.status_code == 200 else answer.text
+def written_by(answer: httpx2.Response) -> str:
+    assert answer.status_code == 200, answer.text
+    return str(answer.json()["items"][0]["source"])

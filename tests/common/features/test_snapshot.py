@@ -202,7 +202,7 @@ def test_a_folder_that_is_no_snapshot_is_never_replaced(tmp_path: Path) -> None:
 def test_a_manifest_of_another_format_is_refused(built: Snapshot) -> None:
     manifest = built.path / MANIFEST
     manifest.write_text(manifest.read_text(encoding="utf-8").replace(f'"format": {FORMAT}', '"format": 99'), encoding="utf-8")
-    with pytest.raises(BadInput, match="format 99; this build reads"):
+    with pytest.raises(BadInput, match=f"format 99; this build reads {FORMAT}"):
         Snapshot.open(built.path)
 
 
