@@ -12,6 +12,7 @@ COMMANDS = {
     "base": "Base models: fetch the real one, trim a vocabulary.",
     "data": "Raw tables: import, build a snapshot, show it, forget a user.",
     "train": "Train a bundle: SFT, discriminator, adversarial rounds, filtering, selection.",
+    "tune": "Search weightings and other fields of a training; the winner becomes a bundle.",
     "evaluate": "Measure a bundle on products that training never saw.",
     "bundle": "Bundles in a registry: list, show, verify, promote, rollback, diff.",
     "serve": "Serve a bundle on this machine over HTTP.",

@@ -73,6 +73,17 @@ def with_overrides(data: Mapping[str, object], overrides: Sequence[str]) -> dict
     return result
 
 
+def merge(data: object, changes: object, *, source: str) -> dict[str, object]:
+    """`data` with `changes` in its place where they name a field; mappings are merged, everything else is replaced."""
+    if not isinstance(data, Mapping) or not isinstance(changes, Mapping):
+        raise ConfigError(f"{source}: expected a mapping, got {type(changes if isinstance(data, Mapping) else data).__name__}")
+    merged = dict(data)
+    for name, value in changes.items():
+        both = isinstance(value, Mapping) and isinstance(data.get(name), Mapping)
+        merged[name] = merge(data[name], value, source=f"{source}.{name}") if both else value
+    return merged
+
+
 def _one_line(error: yaml.YAMLError) -> str:
     return " ".join(str(error).split())
 

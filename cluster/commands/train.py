@@ -54,14 +54,15 @@ def train(
     print(f"progress   {result.run_path} (metrics.jsonl, tensorboard)")
 
 
-def config_path(name: str) -> Path:
+def config_path(name: str, *, presets: Path = PRESETS) -> Path:
     """A file as it is named, or the preset of that name."""
     path = Path(name)
-    if path.suffix in (".yaml", ".yml") or path.exists():
+    if path.suffix in (".yaml", ".yml") or path.is_file():
         return path
-    if name not in presets():
-        raise ConfigError(f"config: got {name!r}; expected a YAML file or one of {', '.join(presets())}")
-    return PRESETS / f"{name}.yaml"
+    known = sorted(one.stem for one in presets.glob("*.yaml"))
+    if name not in known:
+        raise ConfigError(f"config: got {name!r}; expected a YAML file or one of {', '.join(known)}")
+    return presets / f"{name}.yaml"
 
 
 @contextmanager

@@ -89,12 +89,28 @@ class DataRef(Frozen):
     num_examples: int = Field(ge=0)
 
 
+class StudyRef(Frozen):
+    """The search that this configuration won, with what it was held against. All figures are of validation, the winner's chosen for being
+    high: what the bundle is worth say its metrics, on test."""
+
+    name: str
+    digest: Sha256 = Field(description="of the study's configuration")
+    num_trials: int = Field(ge=1, description="that the winner was chosen from, early-stopped ones included")
+    num_stopped_early: int = Field(ge=0)
+    objective: str = Field(description="what was maximised")
+    values: dict[str, JsonValue] = Field(description="searched field -> the winner's value")
+    winner: float
+    default: float | None = Field(None, description="of the configuration as it stood before the search; null: it was infeasible")
+    no_discriminator: float | None = Field(None, description="of the same with the discriminator's rewards weighted 0")
+
+
 class Origin(Frozen):
     """What it was made from. `run` and `created_at` are not part of the bundle id."""
 
     config: dict[str, JsonValue] = Field(description="the training configuration, without paths and host names")
     data: DataRef
     code_version: str = Field(min_length=1, description="version of the package, or commit")
+    study: StudyRef | None = Field(None, description="the search that chose the configuration; null: a person did")
     run: dict[str, str | int | float] = Field(default_factory=dict, description="circumstances: paths, resumes, durations")
     created_at: AwareDatetime | None = None
 
@@ -152,13 +168,14 @@ def bundle_id_of(manifest: Mapping[str, JsonValue]) -> str:
     """lb- and 128 bits of the sha256 of the manifest's canonical JSON, without times, paths, circumstances and the report."""
     content = {name: value for name, value in manifest.items() if name != "bundle_id"}
     content["base"] = _without(content["base"], "source")
-    content["origin"] = _without(content["origin"], "run", "created_at")
+    origin = _without(content["origin"], "run", "created_at")
+    content["origin"] = origin if origin.get("study") else _without(origin, "study")  # as in bundles from before there were studies
     files = content["files"]
     assert isinstance(files, dict)
     content["files"] = {path: file for path, file in files.items() if not path.startswith(REPORT)}
     return f"lb-{sha256_bytes(canonical_json(content))[:32]}"
 
 
-def _without(value: JsonValue, *names: str) -> JsonValue:
+def _without(value: JsonValue, *names: str) -> dict[str, JsonValue]:
     assert isinstance(value, dict)
     return {name: item for name, item in value.items() if name not in names}

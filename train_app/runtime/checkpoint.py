@@ -28,7 +28,10 @@ def report(state: State, *, parallel: Parallel) -> None:
 def resumed(*, inputs: str, start: Callable[[], State]) -> State:
     """Where the last report left off, or `start()` for a run's first beginning. Raises DigestMismatch for another run's state."""
     checkpoint = ray.train.get_checkpoint()
-    if checkpoint is None:
-        return start()
+    return start() if checkpoint is None else read_checkpoint(checkpoint, inputs=inputs)
+
+
+def read_checkpoint(checkpoint: ray.train.Checkpoint, *, inputs: str) -> State:
+    """Raises DigestMismatch for the state of another run than `inputs` names."""
     with checkpoint.as_directory() as folder:
         return read_state(Path(folder), inputs=inputs)

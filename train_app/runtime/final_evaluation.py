@@ -13,8 +13,8 @@ from train_app.config import EvaluationConfig
 from train_app.evaluation.evaluate import Evaluation, evaluate
 from train_app.evaluation.subject import subject_of
 from train_app.evaluation.truth import truth_of
-from train_app.stages.selection import SFT, candidate
 from train_app.stages.state import OnProgress, Progress, State, tensors_digest
+from train_app.stages.validation import SFT, candidate
 from train_app.stages.workbench import Workbench
 
 CHOSEN = "chosen"

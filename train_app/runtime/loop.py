@@ -4,18 +4,20 @@ import os
 import shutil
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
 import ray.train
 import ray.train.torch
-from pydantic import JsonValue
+from pydantic import Field, JsonValue
 from ray.util.queue import Queue
 
 from common.artifacts.digest import canonical_json, sha256_bytes
 from common.bundle.canaries import CanaryExample
-from common.bundle.manifest import Answering, Calibration, DataRef, Origin
+from common.bundle.manifest import Answering, Calibration, DataRef, Origin, StudyRef
 from common.bundle.write import write_bundle
+from common.config import Frozen
 from common.errors import LiyouError
 from common.features.snapshot import Snapshot
 from common.language.base_model import load_base
@@ -26,6 +28,7 @@ from train_app.evaluation.report.render import render
 from train_app.runtime.checkpoint import report, resumed
 from train_app.runtime.final_evaluation import CHOSEN, final_evaluation
 from train_app.runtime.setting_up import open_workbench
+from train_app.runtime.start import Start, begun
 from train_app.runtime.tracking import read_story
 from train_app.stages.discriminator.training import GROUP
 from train_app.stages.parallel import Parallel
@@ -38,10 +41,19 @@ NUM_SAMPLES = 20
 """Requests shown in the report."""
 
 
+class Task(Frozen):
+    """What a run is besides its configuration."""
+
+    inputs: str = Field(description="digest of configuration, data and start: the run's name")
+    start: Start | None = Field(None, description="null: from nothing")
+    until: str | None = Field(None, description="stage after which it halts; null: to the bundle")
+    study: StudyRef | None = Field(None, description="the search that chose this configuration, for the manifest")
+
+
 def train(payload: dict[str, object]) -> dict[str, JsonValue]:
     """Ray Train calls it on every worker; the first one's answer is the run's. Our own errors are answers: trying again mends nothing."""
-    config = TrainConfig.model_validate(payload["config"])
-    inputs, mailbox = str(payload["inputs"]), payload["mailbox"]
+    config, task = TrainConfig.model_validate(payload["config"]), Task.model_validate(payload["task"])
+    inputs, mailbox = task.inputs, payload["mailbox"]
     assert isinstance(mailbox, Queue)
     context = ray.train.get_context()
     parallel = Parallel(context.get_world_rank(), context.get_world_size(), ray.train.torch.get_device())
@@ -55,15 +67,24 @@ def train(payload: dict[str, object]) -> dict[str, JsonValue]:
 
     try:
         bench = open_workbench(config, inputs=inputs, parallel=parallel)
-        state = resumed(inputs=inputs, start=lambda: State(inputs))
-        state = run_stages(state, config, on_progress, bench=bench, save=lambda kept: report(kept, parallel=parallel))
-        return finish(state, config, story, on_progress, bench=bench) if parallel.leads else {}
+        state = resumed(inputs=inputs, start=lambda: begun(task.start, inputs=inputs))
+        save = partial(report, parallel=parallel)
+        state = run_stages(state, config, on_progress, bench=bench, save=save, until=task.until)
+        if not parallel.leads:
+            return {}
+        return halt(state) if task.until else finish(state, config, story, on_progress, bench=bench, study=task.study)
     except LiyouError as error:
         return {"error": type(error).__name__, "message": str(error)}
 
 
+def halt(state: State) -> dict[str, JsonValue]:
+    """The answer of a run that ends before its bundle."""
+    kept = ("validation", "selected", "stopped")
+    return {name: state.values[name] for name in kept if name in state.values}
+
+
 def finish(
-    state: State, config: TrainConfig, story: Sequence[Progress], on_progress: OnProgress, *, bench: Workbench
+    state: State, config: TrainConfig, story: Sequence[Progress], on_progress: OnProgress, *, bench: Workbench, study: StudyRef | None
 ) -> dict[str, JsonValue]:
     """Evaluation on test, and the bundle under `out`/bundles: the answer of a run. Doing it twice gives the same bundle."""
     pack = load_pack(config.data.pack)
@@ -94,6 +115,7 @@ def finish(
         config=public_config(config),
         data=data,
         code_version=version("liyou"),
+        study=study,
         run={"name": state.inputs[:16]},
         created_at=datetime.now(UTC),
     )

@@ -12,13 +12,15 @@ from ray.util.queue import Queue
 
 from common import errors
 from common.artifacts.digest import canonical_json, sha256_bytes
+from common.bundle.manifest import StudyRef
 from common.config import Frozen
 from common.features.snapshot import Snapshot
 from common.language.base_model import STARTER, source_digest
 from common.language.prompt import PROMPT_VERSION
 from common.packs.load import load_pack
 from train_app.config import TrainConfig
-from train_app.runtime.loop import train
+from train_app.runtime.loop import Task, train
+from train_app.runtime.start import Checkpointed, Start
 from train_app.runtime.tracking import Tracking, listening
 from train_app.stages.state import OnProgress
 
@@ -38,7 +40,7 @@ class TrainResult(Frozen):
     discriminator_auc: dict[str, float] = Field(default_factory=dict, description="of the first discriminator, on held-out rows")
 
 
-def run_digest(config: TrainConfig, *, data_digest: str, base_digest: str, pack_digest: str) -> str:
+def run_digest(config: TrainConfig, *, data_digest: str, base_digest: str, pack_digest: str, start: Start | None = None) -> str:
     """Over all that weights and thresholds depend on: the same run may go on elsewhere, with more workers, in another folder, and what was
     begun on another base, pack, prompt or format of states never does."""
     content = config.model_dump(mode="json")
@@ -46,8 +48,9 @@ def run_digest(config: TrainConfig, *, data_digest: str, base_digest: str, pack_
         del content["runtime"][name]
     del content["out"], content["data"]["snapshot"]
     del content["base"]["source"]
-    versions = {"prompt": PROMPT_VERSION, "state": STATE_VERSION}
-    return sha256_bytes(canonical_json({"config": content, "data": data_digest, "base": base_digest, "pack": pack_digest, **versions}))
+    read = {"data": data_digest, "base": base_digest, "pack": pack_digest, "prompt": PROMPT_VERSION, "state": STATE_VERSION}
+    begun = {"start": start.digest} if start else {}
+    return sha256_bytes(canonical_json({"config": content, **read, **begun}))
 
 
 def absolute(config: TrainConfig) -> TrainConfig:
@@ -59,36 +62,75 @@ def absolute(config: TrainConfig) -> TrainConfig:
     return config.model_copy(update={"data": data, "base": base, "out": str(Path(config.out).resolve())})
 
 
-def fit(config: TrainConfig, on_progress: OnProgress | None = None) -> TrainResult:
-    """Trains, or goes on where the same configuration on the same data stopped. Ray must be running (cluster.session.connect).
+class Halted(Frozen):
+    """A run that was told to end before its bundle."""
 
-    Raises what the stages raise (BadInput, TrainingDiverged, …) as itself; a worker that died more than `runtime.max_failures` times as
-    Unavailable.
-    """
-    assert ray.is_initialized(), "open a session with cluster.session.connect before fit()"
-    # Workers import torch and transformers first: on a busy machine that took longer than Ray's minute.
-    os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", "600")
-    inputs = run_digest(
+    state: Checkpointed
+    run: str
+    run_path: str
+    validation: dict[str, dict[str, float]] = Field(default_factory=dict, description="candidate -> its figures")
+    selected: str | None = Field(None, description="candidate that would ship; null before the stage `selection`")
+    stopped: str | None = Field(None, description="why a guard ended the adversarial rounds")
+
+
+def run_inputs(config: TrainConfig, start: Start | None = None) -> str:
+    """`run_digest` of what lies where the configuration says. Raises BadInput, ConfigError, ArtifactNotFound."""
+    return run_digest(
         config,
         data_digest=Snapshot.open(Path(config.data.snapshot)).manifest.digest,
         base_digest=source_digest(config.base.source),
         pack_digest=load_pack(config.data.pack).digest,
+        start=start,
     )
-    out = Path(config.out).resolve()
-    name, folder = inputs[:16], out / "runs" / inputs[:16]
+
+
+def run_folder(config: TrainConfig, inputs: str) -> Path:
+    """Where a run's metrics and checkpoints lie."""
+    return Path(config.out).resolve() / "runs" / inputs[:16]
+
+
+def fit(
+    config: TrainConfig, on_progress: OnProgress | None = None, *, start: Start | None = None, study: StudyRef | None = None
+) -> TrainResult:
+    """Trains, or goes on where the same configuration on the same data stopped. Ray must be running (cluster.session.connect).
+
+    `start` None: from nothing. `study` is written into the bundle's manifest.
+    Raises what the stages raise (BadInput, TrainingDiverged, …) as itself; a worker that died more than `runtime.max_failures` times as
+    Unavailable.
+    """
+    task = Task(inputs=run_inputs(config, start), start=start, study=study)
+    returned, _ = _run(config, task, on_progress)
+    return TrainResult.model_validate({**returned, "run": task.inputs[:16], "run_path": str(run_folder(config, task.inputs))})
+
+
+def fit_until(config: TrainConfig, on_progress: OnProgress | None = None, *, until: str, start: Start | None = None) -> Halted:
+    """The same run to the end of the stage named `until`; `fit` or another `fit_until` goes on from there. Raises as `fit`."""
+    task = Task(inputs=run_inputs(config, start), start=start, until=until)
+    returned, checkpoint = _run(config, task, on_progress)
+    state, folder = Checkpointed(inputs=task.inputs, path=checkpoint), run_folder(config, task.inputs)
+    return Halted.model_validate({**returned, "state": state, "run": task.inputs[:16], "run_path": str(folder)})
+
+
+def _run(config: TrainConfig, task: Task, on_progress: OnProgress | None) -> tuple[Mapping[str, object], str]:
+    """What the first worker returned, and where the last checkpoint lies."""
+    assert ray.is_initialized(), "open a session with cluster.session.connect before fit()"
+    # Workers import torch and transformers first: on a busy machine that took longer than Ray's minute.
+    os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", "600")
+    folder = run_folder(config, task.inputs)
     tracking = Tracking(folder, on_progress=on_progress)
     mailbox = Queue(actor_options={"num_cpus": 0})
+    payload = {"config": absolute(config).model_dump(mode="json"), "task": task.model_dump(mode="json"), "mailbox": mailbox}
     trainer = TorchTrainer(
         train,  # type: ignore[arg-type]  # Ray keeps what it returns; its stubs say it may not
-        train_loop_config={"config": absolute(config).model_dump(mode="json"), "inputs": inputs, "mailbox": mailbox},
+        train_loop_config=payload,
         scaling_config=ray.train.ScalingConfig(
             num_workers=config.runtime.num_workers,
             use_gpu=config.runtime.use_gpu,
             resources_per_worker={"CPU": 1} | ({"GPU": 1} if config.runtime.use_gpu else {}),
         ),
         run_config=ray.train.RunConfig(
-            name=name,
-            storage_path=str(out / "runs"),
+            name=folder.name,
+            storage_path=str(folder.parent),
             failure_config=ray.train.FailureConfig(max_failures=config.runtime.max_failures),
             checkpoint_config=ray.train.CheckpointConfig(num_to_keep=2),
         ),
@@ -98,12 +140,13 @@ def fit(config: TrainConfig, on_progress: OnProgress | None = None) -> TrainResu
             result = trainer.fit()
         except ray.train.TrainingFailedError as error:
             logging.getLogger(__name__).exception("training failed")
-            raise errors.Unavailable(f"run {name}: the workers failed: {error}") from error
+            raise errors.Unavailable(f"run {folder.name}: the workers failed: {error}") from error
     mailbox.shutdown()
     returned: Mapping[str, object] = result.return_value  # type: ignore[attr-defined]  # Ray 2.60 sets it; its stubs do not know
     if "error" in returned:
         raise _error(str(returned["error"]), str(returned["message"]))
-    return TrainResult.model_validate({**returned, "run": name, "run_path": str(folder)})
+    assert result.checkpoint is not None, "every stage ends with a checkpoint"
+    return returned, str(result.checkpoint.path)
 
 
 def _error(kind: str, message: str) -> errors.LiyouError:

@@ -11,10 +11,11 @@ from train_app.stages.discriminator.calibration import calibrate
 from train_app.stages.discriminator.training import GROUP, train_discriminator
 from train_app.stages.filtering import collect_best, train_on_best
 from train_app.stages.pool import collect
-from train_app.stages.selection import SFT, candidate, select
+from train_app.stages.selection import select
 from train_app.stages.sft import STAGE as SFT_STAGE
 from train_app.stages.sft import sft
 from train_app.stages.state import OnProgress, Save, State, tensors_digest
+from train_app.stages.validation import RULER, SFT, candidate, mapped, measure, stage_of
 from train_app.stages.workbench import Workbench
 
 Run = Callable[[State], State]
@@ -61,7 +62,7 @@ def plan(config: TrainConfig, bench: Workbench, *, on_progress: OnProgress, save
 
     def first_discriminator(state: State, run: Run) -> State:
         done = run(state)
-        return done.with_group("ruler", done.group(GROUP)) if sees(done) else done
+        return done.with_group(RULER, done.group(GROUP)) if sees(done) else done
 
     def round_of(name: str) -> Run:
         return lambda state: adversarial_round(state, config.adversarial, on_progress, stage=name, bench=bench, save=save)
@@ -80,46 +81,60 @@ def plan(config: TrainConfig, bench: Workbench, *, on_progress: OnProgress, save
 
     def selection_of(name: str) -> Run:
         def run(state: State) -> State:
-            done = select(state, config.selection, on_progress, stage=name, bench=bench, save=save)
+            done = select(state, config.selection, on_progress, stage=name, bench=bench)
             # The first discriminator belongs to SFT's features; whoever else was chosen keeps the one that learnt beside it.
-            if done.values["selected"] == SFT and (ruler := done.group("ruler")):
+            if done.values["selected"] == SFT and (ruler := done.group(RULER)):
                 return done.with_group(GROUP, ruler).with_values({"fitted_to": tensors_digest(done.group("policy"))})
             return done
 
         return run
 
+    def measured(name: str) -> Step:
+        """A stage that left the adapter as it was made no candidate."""
+        stage = stage_of(name)
+
+        def run(state: State) -> State:
+            return measure(state.enter(stage), config.selection, on_progress, stage=stage, name=name, bench=bench).at(1)
+
+        return Step(stage, run, lambda state: bool(state.group(candidate(name))))
+
     steps = [Step(SFT_STAGE, lambda state: sft(state, config.sft, on_progress, bench=bench, save=save), makes=SFT)]
     samples, fit = fitted("discriminator", steps=config.discriminator.steps, when=lambda state: True)
-    steps += [samples, Step(fit.name, partial(first_discriminator, run=fit.run))]
+    steps += [samples, Step(fit.name, partial(first_discriminator, run=fit.run)), measured(SFT)]
     for number in range(1, config.adversarial.rounds + 1):
         name = f"adversarial {number}"
         steps.append(Step(name, round_of(name), lambda state: sees(state) and not state.values.get("stopped"), makes=name))
+        steps.append(measured(name))
     if config.adversarial.rounds and config.filtering.rounds:
         steps.append(Step("start of filtering", selection_of("start of filtering"), sees))
     for number in range(1, config.filtering.rounds + 1):
         name = f"filtering {number}"
         steps += fitted(f"{name} discriminator", steps=config.discriminator.refresh_steps, when=lambda state: sees(state) and stale(state))
-        steps += filtered(name)
+        steps += [*filtered(name), measured(name)]
     steps.append(Step("selection", selection_of("selection")))
     steps += fitted("final discriminator", steps=config.discriminator.refresh_steps, when=stale)
     steps.append(Step(CALIBRATION, lambda state: calibrate(state, config.calibration, on_progress, bench=bench, save=save)))
     return steps
 
 
-def run_stages(state: State, config: TrainConfig, on_progress: OnProgress, *, bench: Workbench, save: Save) -> State:
-    """All stages that are not done. The value `digests` tells what each made of the adapter, `done` which ran or were passed over."""
+def run_stages(
+    state: State, config: TrainConfig, on_progress: OnProgress, *, bench: Workbench, save: Save, until: str | None = None
+) -> State:
+    """All stages that are not done, to the end or to the one named `until`, it included. The value `digests` tells which adapter each
+    training stage left, `done` which stages ran or were passed over."""
     for step in plan(config, bench, on_progress=on_progress, save=save):
         done = list(map(str, _listed(state.values.get("done"))))
+        if until is not None and until in done:
+            return state
         if step.name in done:
             continue
         if step.when(state):
             state = step.run(state)
-            digests = {name: digest for name, digest in _mapped(state.values.get("digests")).items()}
-            digests[step.name] = tensors_digest(state.group("policy"))
-            known = {tensors_digest(state.group(group)) for group in state.groups(candidate(""))}
-            if step.makes and digests[step.name] not in known:
-                state = state.with_group(candidate(step.makes), state.group("policy"))
-            state = state.with_values({"digests": dict(digests)})
+            if step.makes:
+                left = tensors_digest(state.group("policy"))
+                if left not in {tensors_digest(state.group(group)) for group in state.groups(candidate(""))}:
+                    state = state.with_group(candidate(step.makes), state.group("policy"))
+                state = state.with_values({"digests": {**mapped(state.values.get("digests")), step.name: left}})
         state = state.with_values({"done": [*done, step.name]})
         save(state)
     return state
@@ -127,7 +142,3 @@ def run_stages(state: State, config: TrainConfig, on_progress: OnProgress, *, be
 
 def _listed(value: object) -> list[object]:
     return list(value) if isinstance(value, list | tuple) else []
-
-
-def _mapped(value: object) -> dict[str, str]:
-    return {str(key): str(one) for key, one in value.items()} if isinstance(value, dict) else {}

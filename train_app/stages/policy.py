@@ -61,11 +61,21 @@ class Policy:
     @torch.no_grad()
     def merge(self) -> None:
         for name, layer in self._layers.items():
-            merged: nn.Module = self.merged.model.get_submodule(name)
-            assert isinstance(merged, nn.Linear)
-            base = layer.get_base_layer()
-            assert isinstance(base, nn.Linear)
-            merged.weight.copy_(base.weight + layer.get_delta_weight(SLOT))
+            self._write_merged(name, layer.get_delta_weight(SLOT))
+
+    @torch.no_grad()
+    def show(self, adapter: Mapping[str, Tensor], *, alpha: int) -> None:
+        """`merged` becomes the base with another run's adapter, of any rank; the policy's own is untouched until `merge`."""
+        for name in self._layers:
+            lora_a, lora_b = (adapter[f"{PREFIX}{name}.lora_{side}.weight"] for side in "AB")
+            self._write_merged(name, alpha / lora_a.shape[0] * (lora_b @ lora_a))
+
+    def _write_merged(self, name: str, delta: Tensor) -> None:
+        merged: nn.Module = self.merged.model.get_submodule(name)
+        base = self._layers[name].get_base_layer()
+        assert isinstance(merged, nn.Linear)
+        assert isinstance(base, nn.Linear)
+        merged.weight.copy_(base.weight + delta.to(base.weight.device))
 
     @contextmanager
     def holding(self, adapter: Mapping[str, Tensor]) -> Iterator[None]:

@@ -70,6 +70,11 @@ class Workbench:
         self.policy.load(adapter)
         self.engine.weights_changed()
 
+    def show(self, adapter: dict[str, torch.Tensor], *, alpha: int) -> None:
+        """Sampling and features are another run's, until the next `load` or `merge`."""
+        self.policy.show(adapter, alpha=alpha)
+        self.engine.weights_changed()
+
     def write(
         self, contexts: Sequence[Context], *, k: int, stage: str, step: int, decoding: DecodingParams | None = None
     ) -> list[list[Candidate]]:

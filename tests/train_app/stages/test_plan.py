@@ -1,5 +1,7 @@
 """The whole plan on a tiny model: every stage runs, changes what it should, and goes on after a kill as if nothing had happened."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 import yaml
@@ -9,6 +11,7 @@ from train_app.config import TrainConfig
 from train_app.stages.discriminator import training
 from train_app.stages.plan import run_stages
 from train_app.stages.state import State, read_state, tensors_digest, unpack_rows, write_state
+from train_app.stages.validation import RULER, STUDY_ADAPTER, STUDY_ALPHA, STUDY_RULER, STUDY_SEED, measure
 from train_app.stages.workbench import Workbench
 
 CONFIG = parse(
@@ -44,10 +47,13 @@ STAGES = (
     "sft",
     "discriminator samples",
     "discriminator",
+    "validation of sft",
     "adversarial 1",
+    "validation of adversarial 1",
     "start of filtering",
     "filtering 1 samples",
     "filtering 1",
+    "validation of filtering 1",
     "selection",
     "calibration",
 )
@@ -131,3 +137,36 @@ def test_a_blind_discriminator_leaves_adversarial_stages_out_and_says_so(make_be
     final, _, seen = run(bench, State(bench.run))
     assert final.values["selection"].keys() == {"sft"}
     assert any("nothing to learn" in one.note for one in seen)
+
+
+def test_a_run_halts_after_the_stage_it_is_told_and_goes_on_from_there_to_the_same_end(undisturbed, make_bench) -> None:
+    final, _, _ = undisturbed
+    bench, saved, seen = make_bench(), [], []
+    halted = run_stages(State(bench.run), CONFIG, seen.append, bench=bench, save=saved.append, until="discriminator")
+    assert halted.values["done"] == ["sft", "discriminator samples", "discriminator"]
+    assert halted == saved[-1], "what is kept last is what a further run begins with"
+    again, _, _ = run(make_bench(), halted)
+    assert again.values == final.values
+
+
+def test_every_candidate_is_measured_when_it_is_made(undisturbed) -> None:
+    final, _, seen = undisturbed
+    order = list(dict.fromkeys(one.stage for one in seen))
+    for name in ("sft", "adversarial 1", "filtering 1"):
+        figures = final.values["validation"][name]
+        assert figures["joint"] == final.values["selection"][name]
+        assert 0 <= figures["joint"] <= figures["checks"] <= min(figures[check] for check in figures if check.startswith("check_"))
+    assert order.index("validation of sft") < order.index("adversarial 1") < order.index("validation of adversarial 1")
+
+
+def test_a_study_measures_all_its_runs_with_one_ruler_on_the_same_draws(undisturbed, make_bench) -> None:
+    final, _, _ = undisturbed
+    bench = make_bench()
+    alone = final.with_values({"successes": {}, "validation": {}})
+    ruled = alone.with_group(STUDY_RULER, alone.group(RULER)).with_group(STUDY_ADAPTER, alone.group("candidate sft"))
+    ruled = ruled.with_values({STUDY_ALPHA: bench.policy.alpha, STUDY_SEED: bench.run})
+    other = replace(bench, run="b" * 64)  # another run of the study: its own seeds would draw other texts
+    args = {"stage": "validation of sft", "name": "sft"}
+    own = measure(alone, CONFIG.selection, lambda told: None, bench=bench, **args)
+    shared = measure(ruled, CONFIG.selection, lambda told: None, bench=other, **args)
+    assert own.values["validation"] == shared.values["validation"] == {"sft": final.values["validation"]["sft"]}
