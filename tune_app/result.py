@@ -48,6 +48,16 @@ class TuneResult(Frozen):
         return sum(trial.status == status for trial in self.trials)
 
 
+def in_order(grid: ray.tune.ResultGrid) -> list[ray.tune.Result]:
+    """As they were begun: a restored study lists its trials in another order. Those that told nothing come last."""
+
+    def first_told(result: ray.tune.Result) -> float:
+        frame = result.metrics_dataframe
+        return float("inf") if frame is None or frame.empty else float(frame["timestamp"].min())
+
+    return sorted((grid[index] for index in range(len(grid))), key=first_told)
+
+
 def trial_result(number: int, result: ray.tune.Result, config: TuneConfig) -> TrialResult:
     """From what the trial reported; a round that a killed trial reported again stands as it was told last."""
     last = result.metrics or {}

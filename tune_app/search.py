@@ -26,7 +26,7 @@ from train_app.stages.state import Progress
 from tune_app.config import TuneConfig
 from tune_app.objective import INFEASIBLE, OBJECTIVE
 from tune_app.report import render
-from tune_app.result import TrialResult, TuneResult, best, trial_result
+from tune_app.result import TrialResult, TuneResult, best, in_order, trial_result
 from tune_app.space import distributions, trial_config
 from tune_app.starts import SharedStarts, starts_actor
 from tune_app.trial import run_trial
@@ -77,7 +77,7 @@ def tune(config: TuneConfig, on_event: OnEvent | None = None, *, resume: bool = 
     trainable = ray.tune.with_resources(ray.tune.with_parameters(run_trial, config=config, starts=starts, mailbox=mailbox), {"CPU": 1})
     with watched(config.name, mailbox, on_event):
         grid = tuner(config, trainable, resume=resume).fit()
-    trials = [trial_result(number, result, config) for number, result in enumerate((grid[i] for i in range(len(grid))), start=1)]
+    trials = [trial_result(number, result, config) for number, result in enumerate(in_order(grid), start=1)]
     if not any(trial.rounds for trial in trials):
         raise Unavailable(
             f"study {config.name}: no trial came to its first round; the first error: {grid.errors[0] if grid.errors else '?'}"

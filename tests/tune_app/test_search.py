@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from cluster.commands.tune import tell
 from cluster.session import connect
 from common.artifacts.storage import open_storage
 from common.bundle.load import load_bundle
@@ -22,6 +23,15 @@ def test_the_best_finished_trial_wins_and_the_earlier_of_two_equals(result) -> N
     assert best(two).number == 1
     assert best([trial.model_copy(update={"objective": -1.0}) for trial in result.trials]) is None
     assert best([result.trials[7]]) is None, "one that was stopped has no last round"
+
+
+def test_the_last_lines_of_the_command_say_what_won_against_what(result, capsys) -> None:
+    tell(result)
+    told = capsys.readouterr().out
+    assert "trials     8: 6 finished, 2 stopped early" in told
+    assert "SFT        begun 2 times for 8 trials" in told
+    assert "joint      0.600  trial 5, winner (search)" in told
+    assert "joint      0.520  trial 1, default" in told
 
 
 def test_the_manifest_tells_what_the_winner_was_held_against(study, result) -> None:
