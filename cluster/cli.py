@@ -10,6 +10,7 @@ COMMANDS = {
     "demo": "From nothing to three served pages in ten minutes: shop, training, evaluation, promotion, serving.",
     "shop": "Simulate a shop: catalogue, people, behaviour and annotated reasons.",
     "base": "Base models: fetch the real one, trim a vocabulary.",
+    "pack": "A business domain as data: begin a pack of your own, check it.",
     "data": "Raw tables: import, build a snapshot, show it, forget a user.",
     "train": "Train a bundle: SFT, discriminator, adversarial rounds, filtering, selection.",
     "tune": "Search weightings and other fields of a training; the winner becomes a bundle.",

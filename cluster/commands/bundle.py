@@ -36,6 +36,7 @@ Alias = Annotated[str, typer.Option(help="the name that serving follows")]
 Json = Annotated[bool, typer.Option("--json", help="one JSON object on stdout")]
 Reason = Annotated[str, typer.Option(help="why; kept in the alias's history")]
 By = Annotated[str | None, typer.Option(help="who; default: the user of this machine")]
+PackUri = Annotated[str | None, typer.Option("--pack", help="folder or s3:// URI of a pack; its lexicon, knowledge and templates apply")]
 Base = Annotated[str | None, typer.Option(help="where the base lies on this machine, when not where the bundle says")]
 Expected = Annotated[str | None, typer.Option(help='refuse unless the alias points at this version now; "" for none yet')]
 Keys = Annotated[list[Path] | None, typer.Option("--trusted-key", help="public key (PEM) of a signer; may be repeated")]
@@ -100,6 +101,7 @@ def verify(
     name: Name,
     registry: RegistryUri = "registry",
     base: Base = None,
+    pack: PackUri = None,
     dtype: Annotated[str | None, typer.Option(help="float32 or bfloat16; default: as it was trained")] = None,
     trusted_key: Keys = None,
     require_signature: Signed = False,
@@ -111,7 +113,7 @@ def verify(
         raise ConfigError("--require-signature: got no --trusted-key; expected the public key (PEM) of whoever may sign")
     from common.bundle.load import load_bundle
 
-    bundle = load_bundle(folder, dtype=dtype, base=base, trusted_pems=pems, require_signature=require_signature)
+    bundle = load_bundle(folder, dtype=dtype, base=base, policy=pack, trusted_pems=pems, require_signature=require_signature)
     canaries = bundle.canaries
     assert canaries is not None
     if as_json:
@@ -138,6 +140,7 @@ def promote(
     ] = None,
     rows: Annotated[int, typer.Option(min=1, help="test rows of --snapshot, at most")] = 500,
     base: Base = None,
+    pack: PackUri = None,
     trusted_key: Keys = None,
     canaries: Annotated[bool, typer.Option("--canaries/--no-canaries", help="load the bundle and ask its canaries first")] = True,
     force: Annotated[bool, typer.Option("--force", help="promote in spite of what speaks against it; that is kept in the history")] = False,
@@ -148,16 +151,16 @@ def promote(
     folder, pems = _folder(name, registry), _pems(trusted_key)
     chosen = load_config(rules, PromotionRules) if rules else PromotionRules()
     admitted = admit(folder, trusted_pems=pems)
-    failure = _canary_failure(folder, base) if canaries else None
+    failure = _canary_failure(folder, base, pack) if canaries else None
     current = store.aliases().get(alias)
     live = published_manifest(store, current) if current else None
     manifest = admitted.manifest
     if snapshot is not None:
-        again = _measured_again(manifest, folder, snapshot, rows=rows, base=base)
+        again = _measured_again(manifest, folder, snapshot, rows=rows, base=base, pack=pack)
         manifest = again.model_copy(update={"metrics": {**manifest.metrics, **again.metrics}})  # the rest still counts for the rails
         if current and live is not None:
             theirs = base if live.base.digest == manifest.base.digest else None
-            live = _measured_again(live, fetch_bundle(store, current), snapshot, rows=rows, base=theirs)
+            live = _measured_again(live, fetch_bundle(store, current), snapshot, rows=rows, base=theirs, pack=pack)
     against = reasons_against(manifest, live, rules=chosen, canary_failure=failure, signed_by=admitted.signed_by)
     if against and not force:
         listed = "".join(f"\n  - {one}" for one in against)
@@ -225,22 +228,24 @@ def _is_folder(name: str) -> bool:
     return False
 
 
-def _measured_again(manifest: BundleManifest, folder: Path, snapshot: Path, *, rows: int, base: str | None) -> BundleManifest:
+def _measured_again(
+    manifest: BundleManifest, folder: Path, snapshot: Path, *, rows: int, base: str | None, pack: str | None
+) -> BundleManifest:
     """The manifest with what the bundle is worth on these rows instead of what it was worth on those of its own data."""
     from cluster.commands.evaluate import measured
     from common.bundle.load import load_bundle
     from train_app.evaluation.measures import as_metrics
 
-    found = measured(load_bundle(folder, base=base, verify=False), snapshot, rows=rows)
+    found = measured(load_bundle(folder, base=base, verify=False, policy=pack), snapshot, rows=rows)
     origin = manifest.origin.model_copy(update={"data": manifest.origin.data.model_copy(update={"test_digest": None})})
     return manifest.model_copy(update={"metrics": as_metrics(found.measures), "origin": origin})
 
 
-def _canary_failure(folder: Path, base: str | None) -> str | None:
+def _canary_failure(folder: Path, base: str | None, pack: str | None) -> str | None:
     from common.bundle.load import load_bundle
 
     try:
-        report = load_bundle(folder, base=base).canaries
+        report = load_bundle(folder, base=base, policy=pack).canaries
     except CanaryFailed as error:
         return str(error)
     return None if report is None or report.conclusive else "they cannot tell it from its base: the adapter changes next to nothing"

@@ -24,6 +24,7 @@ def evaluate(
     snapshot: Annotated[Path, typer.Option(help="folder that `liyou data build` made; its test rows are read")],
     registry: Annotated[str | None, typer.Option(help="URI of a registry: a folder, file:///PATH or s3://BUCKET/PREFIX")] = None,
     base: Annotated[str | None, typer.Option(help="where the base lies on this machine, when not where the bundle says")] = None,
+    pack: Annotated[str | None, typer.Option(help="folder or s3:// URI of a pack; its lexicon, knowledge and templates apply")] = None,
     rows: Annotated[int, typer.Option(min=1, help="test rows, at most")] = 500,
     k: Annotated[int | None, typer.Option(min=1, max=64, help="candidates a request; default: as the bundle is served")] = None,
     dtype: Annotated[str | None, typer.Option(help="float32 or bfloat16; default: as it was trained")] = None,
@@ -43,7 +44,7 @@ def evaluate(
     if report:
         report.parent.mkdir(parents=True, exist_ok=True)  # before minutes of work
     folder = fetch_bundle(Registry(open_storage(registry)), bundle) if registry else Path(bundle)
-    loaded = load_bundle(folder, dtype=dtype, base=base)
+    loaded = load_bundle(folder, dtype=dtype, base=base, policy=pack)
     found = measured(loaded, snapshot, rows=rows, k=k, truth=truth is not None, quiet=as_json)
     bundle_id = loaded.manifest.bundle_id
     if report:

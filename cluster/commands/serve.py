@@ -33,6 +33,7 @@ def serve(
     registry: Annotated[str | None, typer.Option(help="URI of a registry: file:///PATH or s3://BUCKET/PREFIX")] = None,
     snapshot: Annotated[str | None, typer.Option(help="folder that `liyou data build` made; without it, products come inline")] = None,
     base: Annotated[str | None, typer.Option(help="where the base model lies, if not where the bundle was trained with it")] = None,
+    pack: Annotated[str | None, typer.Option(help="folder or s3:// URI of a pack; its lexicon, knowledge and templates apply")] = None,
     config: Annotated[str | None, typer.Option(help="YAML with the fields of serve_app/config.py")] = None,
     host: Annotated[str, typer.Option(help="address to listen on")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535)] = 8000,
@@ -50,7 +51,7 @@ def serve(
 
         phases.done("imports")
         refuse_taken_port(host, port)
-        arguments = merged(config, {"bundle": bundle, "registry": registry, "snapshot": snapshot, "base": base})
+        arguments = merged(config, {"bundle": bundle, "registry": registry, "snapshot": snapshot, "base": base, "pack": pack})
         settings = parse(arguments, ServeConfig, source=config or "liyou serve")
         application = build(arguments)
         phases.done("bundle checks")

@@ -29,9 +29,11 @@ from common.bundle.manifest import (
 )
 from common.bundle.tensors import TensorInfo, read_header, refuse_non_finite
 from common.config import describe, parse
-from common.errors import BundleMismatch, BundleNotFound, DigestMismatch, SignatureInvalid
+from common.errors import BundleMismatch, BundleNotFound, ConfigError, DigestMismatch, SignatureInvalid
 from common.language.prompt import PROMPT_VERSION
-from common.packs.schema import ControlPack, FactPack
+from common.packs.load import load_pack, under_policy
+from common.packs.schema import ControlPack, FactPack, Pack
+from common.packs.source import shipped_names
 
 MAX_JSON_BYTES = 1 << 24
 PICKLES = frozenset([".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".joblib", ".npy", ".npz"])
@@ -80,6 +82,18 @@ def admit(path: Path | str, *, trusted_pems: Sequence[str] = (), require_signatu
         discriminator = read_header(folder / DISCRIMINATOR_WEIGHTS)
         refuse_non_finite(folder / DISCRIMINATOR_WEIGHTS, discriminator)
     return Admitted(folder, manifest, signed_by, controls, facts, adapter, discriminator)
+
+
+def pack_of(admitted: Admitted, policy: str | None = None) -> Pack:
+    """What a bundle answers with: its own controls and facts under the lexicon, knowledge and templates of `policy`, the name, folder or
+    s3:// URI of a pack; None takes the pack that ships under the name it was trained with.
+
+    Raises ConfigError where that is none, or where the policy does not fit the bundle.
+    """
+    name = admitted.manifest.pack.name
+    if policy is None and name not in shipped_names():
+        raise ConfigError(f"bundle {admitted.manifest.bundle_id} was trained with the pack {name!r}, which does not ship here; pass --pack")
+    return under_policy(load_pack(policy or name), controls=admitted.controls, facts=admitted.facts)
 
 
 def read_manifest(folder: Path) -> tuple[BundleManifest, bytes]:

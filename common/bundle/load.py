@@ -10,14 +10,13 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from common.artifacts.digest import canonical_json, sha256_bytes
-from common.bundle.admission import LORA_PREFIX, Admitted, admit, module_of, read_json
+from common.bundle.admission import LORA_PREFIX, Admitted, admit, module_of, pack_of, read_json
 from common.bundle.canaries import CanaryReport, check_canaries
 from common.bundle.manifest import ADAPTER_WEIGHTS, DISCRIMINATOR_CONFIG, DISCRIMINATOR_WEIGHTS, AdapterRef, BundleManifest
 from common.bundle.tensors import TensorInfo
 from common.config import parse
 from common.errors import ArtifactNotFound, BundleMismatch
 from common.language.base_model import Fetch, LanguageModel, load_base
-from common.packs.load import load_pack
 from common.packs.schema import Pack
 from common.quality.discriminator import Discriminator, DiscriminatorConfig
 
@@ -47,21 +46,20 @@ def load_bundle(
     verify: bool = True,
     base: str | LanguageModel | None = None,
     fetch: Fetch | None = None,
-    policy: Pack | None = None,
+    policy: str | None = None,
     trusted_pems: Sequence[str] = (),
     require_signature: bool = False,
 ) -> LoadedBundle:
     """Files, digests, versions and weights are always checked; `verify=False` leaves out only the canaries (one forward pass).
 
     `dtype` of the weights; None is that in which the bundle was trained and measured. `base`: where the base lies on this machine when it
-    is not where the manifest says, or a base that is loaded already and that the adapter is then merged into, in place. `policy`: a pack
-    whose lexicon, knowledge and templates apply; None takes the packaged one.
-    Raises BundleNotFound, DigestMismatch, SignatureInvalid, BundleMismatch, CanaryFailed; ArtifactNotFound when there is no base.
+    is not where the manifest says, or a base that is loaded already and that the adapter is then merged into, in place. `policy`: see
+    `pack_of`. Raises ConfigError, BundleNotFound, DigestMismatch, SignatureInvalid, BundleMismatch, CanaryFailed; ArtifactNotFound when
+    there is no base.
     """
     admitted = admit(path, trusted_pems=trusted_pems, require_signature=require_signature)
     manifest = admitted.manifest
-    shipped = policy or load_pack(manifest.pack.name)
-    pack = shipped.model_copy(update={"controls": admitted.controls, "facts": admitted.facts})
+    pack = pack_of(admitted, policy)
     language = base if isinstance(base, LanguageModel) else _base(manifest, source=base, dtype=dtype or manifest.canary_dtype, fetch=fetch)
     _check_base(manifest, language)
     check_fit(admitted.adapter, language)

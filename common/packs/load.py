@@ -1,6 +1,5 @@
-"""Reads a pack's folder: the five files, checked one by one and against each other. A problem is named with file, line and field."""
+"""Reads a pack: its five files, checked one by one and against each other. A problem is named with file, line and field."""
 
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TypeVar
@@ -8,74 +7,87 @@ from typing import TypeVar
 import yaml
 from pydantic import Field, ValidationError
 
-from common.config import Frozen, load_config
+from common.config import Frozen
 from common.errors import ConfigError
-from common.packs.schema import ControlPack, FactPack, Knowledge, Lexicon, LexiconRule, Pack, Piece, RequiredWarning, Templates
+from common.packs.schema import ControlPack, FactPack, Knowledge, Lexicon, LexiconRule, Name, Pack, Piece, RequiredWarning, Templates
+from common.packs.source import ABOUT, PARTS, Files, Folder, files_of, read_part, shipped, shipped_names
 
 Loc = tuple[int | str, ...]
 Model = TypeVar("Model", bound=Frozen)
 
 
-def load_pack(name_or_dir: str | Path) -> Pack:
-    """A pack by the name of one that ships here ("shop") or by its folder. Raises ConfigError naming file, line and field."""
-    shipped = Path(__file__).parent
-    folder = Path(name_or_dir)
-    if isinstance(name_or_dir, str) and re.fullmatch(r"[a-z][a-z0-9_]*", name_or_dir):
-        folder = shipped / name_or_dir
-    if not folder.is_dir():
-        known = sorted(path.parent.name for path in shipped.glob("*/controls.yaml"))
-        raise ConfigError(
-            f"pack {str(name_or_dir)!r}: no such folder; expected one of {', '.join(known)} or the path of a folder with controls.yaml"
-        )
-    files = {part: _File(path) for part, path in _paths(folder, shipped).items()}
-    pack_name = re.sub(r"[^a-z0-9_]", "_", folder.resolve().name.lower())
+class PackFile(Frozen):
+    """pack.yaml, for a pack that has another name than its folder or takes some parts of a shipped one as they are."""
+
+    name: Name | None = Field(None, description="of the pack, in bundles and messages; null: its folder's")
+    extends: Name | None = Field(None, description="name of a shipped pack, whose file stands for each that is missing here")
+
+
+def load_pack(source: str | Path) -> Pack:
+    """A pack by the name of one that ships here ("shop"), by its folder, or by s3://BUCKET/PREFIX.
+
+    Raises ConfigError naming file, line and field, or StorageUnreachable.
+    """
+    suggested, files = files_of(source)
+    about = _about(files)
+    name, ships = about.name or suggested, isinstance(files, Folder) and files.path.resolve() == shipped(suggested).path
+    if name in shipped_names() and not ships:
+        raise ConfigError(f"{files.label(ABOUT)}: name: got {name!r}, a pack that ships here; write `name:` with another into {ABOUT}")
+    read = {part: _part(part, files) for part in PARTS}
     pack = Pack(
-        name=pack_name if re.match(r"[a-z]", pack_name) else f"pack_{pack_name}"[:32],
-        controls=files["controls"].parse(ControlPack),
-        facts=files["facts"].parse(FactPack),
-        lexicon=files["lexicon"].parse(Lexicon),
-        knowledge=files["knowledge"].parse(Knowledge),
-        templates=files["templates"].parse(Templates),
+        name=name,
+        controls=read["controls"].parse(ControlPack),
+        facts=read["facts"].parse(FactPack),
+        lexicon=read["lexicon"].parse(Lexicon),
+        knowledge=read["knowledge"].parse(Knowledge),
+        templates=read["templates"].parse(Templates),
     )
-    problems = [files[part].problem(loc, message) for part, loc, message in _disagreements(pack)]
+    problems = [read[part].problem(loc, message) for part, loc, message in _disagreements(pack)]
     if problems:
         raise ConfigError("\n".join(problems))
     return pack
 
 
-def _paths(folder: Path, shipped: Path) -> dict[str, Path]:
-    """Part -> file. A pack.yaml that says `extends: shop` gives the shipped pack's file for each part that the folder lacks."""
-    paths = {part: folder / f"{part}.yaml" for part in ("controls", "facts", "lexicon", "knowledge", "templates")}
-    about = folder / "pack.yaml"
-    if not about.is_file():
-        return paths
-    extends = load_config(about, PackFile).extends
-    if not (shipped / extends / "controls.yaml").is_file():
-        raise ConfigError(f"{about}: extends: got {extends!r}; expected the name of a shipped pack, such as shop")
-    return {part: path if path.is_file() else shipped / extends / path.name for part, path in paths.items()}
+def under_policy(policy: Pack, *, controls: ControlPack, facts: FactPack) -> Pack:
+    """A bundle's own controls and facts under the lexicon, knowledge and templates of a pack. Raises ConfigError where they disagree."""
+    pack = policy.model_copy(update={"controls": controls, "facts": facts})
+    if problems := [f"{part}: {'.'.join(map(str, loc))}: {message}" for part, loc, message in _disagreements(pack)]:
+        listed = "\n".join(problems)
+        raise ConfigError(f"pack {policy.name} does not fit the controls and facts that the bundle was trained with:\n{listed}")
+    return pack
 
 
-class PackFile(Frozen):
-    """pack.yaml, for a pack that changes some parts of another and takes the rest as they are."""
+def place_of(part: str, files: Files) -> Files:
+    """Where a pack's part is: among its own files, or in the shipped pack that it extends, which may extend another."""
+    while files.read(f"{part}.yaml") is None and (extends := _about(files).extends):
+        if extends not in shipped_names():
+            raise ConfigError(f"{files.label(ABOUT)}: extends: got {extends!r}; expected one of {', '.join(shipped_names())}")
+        files = shipped(extends)
+    return files
 
-    extends: str = Field(pattern=r"^[a-z][a-z0-9_]{0,31}$", description="name of a shipped pack")
+
+def _about(files: Files) -> PackFile:
+    return PackFile() if files.read(ABOUT) is None else _File(files.label(ABOUT), read_part(files, ABOUT)).parse(PackFile)
+
+
+def _part(part: str, files: Files) -> "_File":
+    place, name = place_of(part, files), f"{part}.yaml"
+    return _File(place.label(name), read_part(place, name))
 
 
 class _File:
     """A YAML file with its node tree, which knows the line of every field."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, label: str, data: bytes) -> None:
+        self.label = label
         try:
-            text = path.read_text(encoding="utf-8")
+            text = data.decode("utf-8")
             loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)(text)  # libyaml's is eight times as fast, where it is built in
             self.node: yaml.Node | None = loader.get_single_node()
             self.data: object = None if self.node is None else loader.construct_document(self.node)
-        except FileNotFoundError as error:
-            raise ConfigError(f"{path}: no such file; a pack is controls, facts, lexicon, knowledge and templates, each .yaml") from error
         except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise ConfigError(f"{path}: not YAML in UTF-8: {error}") from error
-        doubled = [f"{path}:{line}: {key}: stands twice in one mapping; the first would be lost" for line, key in _doubled_keys(self.node)]
+            raise ConfigError(f"{label}: not YAML in UTF-8: {error}") from error
+        doubled = [f"{label}:{line}: {key}: stands twice in one mapping; the first would be lost" for line, key in _doubled_keys(self.node)]
         if doubled:
             raise ConfigError("\n".join(doubled))
 
@@ -91,7 +103,7 @@ class _File:
 
     def problem(self, loc: Loc, message: str) -> str:
         field = ".".join(str(part) for part in loc) or "(whole document)"
-        return f"{self.path}:{self._line(loc)}: {field}: {message}"
+        return f"{self.label}:{self._line(loc)}: {field}: {message}"
 
     def _line(self, loc: Loc) -> int:
         """The line, from 1, of the deepest part of `loc` that the file holds."""

@@ -32,7 +32,7 @@ class Ingress:
 
     def __init__(self, config: ServeConfig, features: Handle, generator: Handle, quality: Handle) -> None:
         self.config = config
-        self.live = read_live(locate_bundle(config.bundle, registry=config.registry))
+        self.live = read_live(locate_bundle(config.bundle, registry=config.registry), pack=config.pack)
         self.hops = HandleHops(config, features, generator, quality)
         self.page = Page(
             live=self.live,

@@ -31,7 +31,7 @@ class FeaturesReplica:
         from common.features.snapshot import Snapshot
         from serve_app.graph.features_deployment import Features
 
-        vocabulary = read_live(locate_bundle(config.bundle, registry=config.registry)).pack.vocabulary
+        vocabulary = read_live(locate_bundle(config.bundle, registry=config.registry), pack=config.pack).pack.vocabulary
         snapshot = Snapshot.open(config.snapshot) if config.snapshot else None
         self.features = Features(snapshot, vocabulary=vocabulary, now=lambda: datetime.now(UTC))
 
@@ -54,7 +54,7 @@ class GeneratorReplica:
         own = config.generator
         torch.set_num_threads(own.threads)
         folder = locate_bundle(config.bundle, registry=config.registry)
-        bundle = load_bundle(folder, dtype=own.dtype and DTYPES[own.dtype], base=config.base)
+        bundle = load_bundle(folder, dtype=own.dtype and DTYPES[own.dtype], base=config.base, policy=config.pack)
         self.generator = Generator(bundle, slots=own.slots, max_len=own.max_len, compile=own.compile)
         log.info("bundle %s: canaries passed: %s", bundle.manifest.bundle_id, bundle.canaries)
 
@@ -90,7 +90,7 @@ class QualityReplica:
         torch.set_num_threads(config.quality.threads)
         folder = locate_bundle(config.bundle, registry=config.registry)
         # The embedding as in training, whatever the generator has; the canaries are the generator's business, whose model answers.
-        self.quality = Quality(panel_of(load_bundle(folder, base=config.base, verify=False)))
+        self.quality = Quality(panel_of(load_bundle(folder, base=config.base, verify=False, policy=config.pack)))
 
     def judge(
         self, contexts: Sequence[Context], candidates: Sequence[Sequence[Candidate]], *, request_id: str

@@ -5,12 +5,11 @@ from pathlib import Path
 
 from common.artifacts.registry import Registry
 from common.artifacts.storage import open_storage
-from common.bundle.admission import admit
+from common.bundle.admission import admit, pack_of
 from common.bundle.manifest import BundleManifest
 from common.bundle.published import fetch_bundle
 from common.contract.wire import ModelCard, control_cards
 from common.errors import BundleNotFound
-from common.packs.load import load_pack
 from common.packs.schema import Pack
 
 STARTER = Path(__file__).resolve().parents[2] / "common" / "starter" / "bundle"
@@ -47,8 +46,7 @@ def locate_bundle(bundle: str | None, *, registry: str | None) -> Path:
     return folder.resolve()
 
 
-def read_live(folder: Path) -> Live:
-    """Raises what `admit` raises: a bundle that fails here is never handed to a replica."""
+def read_live(folder: Path, *, pack: str | None = None) -> Live:
+    """Raises what `admit` and `pack_of` raise: a bundle that fails here is never handed to a replica."""
     admitted = admit(folder)
-    shipped = load_pack(admitted.manifest.pack.name)
-    return Live(admitted.manifest, shipped.model_copy(update={"controls": admitted.controls, "facts": admitted.facts}))
+    return Live(admitted.manifest, pack_of(admitted, pack))

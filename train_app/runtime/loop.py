@@ -112,7 +112,7 @@ def finish(
         test_digest=sha256_bytes(canonical_json(measured_on)),
     )
     origin = Origin(
-        config=public_config(config),
+        config=public_config(config, pack=pack.name),
         data=data,
         code_version=version("liyou"),
         study=study,
@@ -158,9 +158,10 @@ def finish(
     }
 
 
-def public_config(config: TrainConfig) -> dict[str, JsonValue]:
+def public_config(config: TrainConfig, *, pack: str) -> dict[str, JsonValue]:
     """What the manifest tells of the configuration: no path, and nothing that says where or how fast it ran."""
-    content = config.model_dump(mode="json", exclude={"out": True, "runtime": True, "data": {"snapshot"}, "base": {"source"}})
+    named = config.model_copy(update={"data": config.data.model_copy(update={"pack": pack})})
+    content = named.model_dump(mode="json", exclude={"out": True, "runtime": True, "data": {"snapshot"}, "base": {"source"}})
     return content
 
 

@@ -18,6 +18,7 @@ from common.features.snapshot import Snapshot
 from common.language.base_model import STARTER, source_digest
 from common.language.prompt import PROMPT_VERSION
 from common.packs.load import load_pack
+from common.packs.source import located, shipped_names
 from train_app.config import TrainConfig
 from train_app.runtime.loop import Task, train
 from train_app.runtime.start import Checkpointed, Start
@@ -48,6 +49,8 @@ def run_digest(config: TrainConfig, *, data_digest: str, base_digest: str, pack_
         del content["runtime"][name]
     del content["out"], content["data"]["snapshot"]
     del content["base"]["source"]
+    if content["data"]["pack"] not in shipped_names():
+        del content["data"]["pack"]  # `pack_digest` says what it is
     read = {"data": data_digest, "base": base_digest, "pack": pack_digest, "prompt": PROMPT_VERSION, "state": STATE_VERSION}
     begun = {"start": start.digest} if start else {}
     return sha256_bytes(canonical_json({"config": content, **read, **begun}))
@@ -55,7 +58,7 @@ def run_digest(config: TrainConfig, *, data_digest: str, base_digest: str, pack_
 
 def absolute(config: TrainConfig) -> TrainConfig:
     """Its paths as seen from here: workers run in a folder of their own. A base that is no path, such as an id, stays."""
-    data = config.data.model_copy(update={"snapshot": str(Path(config.data.snapshot).resolve())})
+    data = config.data.model_copy(update={"snapshot": str(Path(config.data.snapshot).resolve()), "pack": located(config.data.pack)})
     path = Path(config.base.source).expanduser()
     is_path = config.base.source != STARTER and path.exists()
     base = config.base.model_copy(update={"source": str(path.resolve())}) if is_path else config.base

@@ -1,3 +1,4 @@
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -9,8 +10,10 @@ from peft import PeftModel
 
 from common.artifacts.signing import generate_private_key, key_id, public_key
 from common.bundle.load import load_bundle, tokenizer_digest
-from common.errors import ArtifactNotFound, BundleMismatch, SignatureInvalid
+from common.errors import ArtifactNotFound, BundleMismatch, ConfigError, SignatureInvalid
 from common.language.base_model import Frame, load_base
+from common.packs.load import load_pack
+from common.packs.source import shipped
 
 PRIVATE = generate_private_key()
 
@@ -118,3 +121,44 @@ def test_an_unsigned_bundle_loads_and_says_so_unless_signing_is_demanded(written
 def test_reading_a_manifest_needs_no_torch() -> None:
     code = "import sys, common.bundle.admission, common.bundle.promotion; sys.exit('torch' in sys.modules or 'transformers' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.fixture
+def corner_shop(tmp_path: Path) -> Path:
+    """A pack from outside: shop's, but for one banned word."""
+    folder = tmp_path / "corner-shop"
+    folder.mkdir()
+    lexicon = shipped("shop").read("lexicon.yaml").decode()
+    assert "首选" in lexicon
+    (folder / "pack.yaml").write_text("extends: shop\n")
+    (folder / "lexicon.yaml").write_text(lexicon.replace("首选", "首推", 1), encoding="utf-8")
+    return folder
+
+
+def test_a_bundle_of_an_outside_pack_answers_with_it_and_not_without(parts, corner_shop: Path, tmp_path: Path) -> None:
+    parts.write(tmp_path / "b", pack=load_pack(corner_shop))
+    with pytest.raises(ConfigError, match="trained with the pack 'corner_shop', which does not ship here; pass --pack"):
+        load_bundle(tmp_path / "b", verify=False)
+    bundle = load_bundle(tmp_path / "b", verify=False, policy=str(corner_shop))
+    assert (bundle.pack.name, bundle.pack.policy_version) == ("corner_shop", load_pack(corner_shop).policy_version)
+
+
+def test_another_policy_leaves_a_bundle_its_controls_and_facts(parts, written: Path, corner_shop: Path) -> None:
+    bundle = load_bundle(written, verify=False, policy=str(corner_shop))
+    assert bundle.pack.controls == parts.pack.controls
+    assert bundle.pack.facts == parts.pack.facts
+    assert bundle.pack.policy_version != parts.pack.policy_version
+
+
+def test_a_policy_that_does_not_fit_a_bundle_is_refused_by_name(written: Path, corner_shop: Path) -> None:
+    lexicon = (corner_shop / "lexicon.yaml").read_text(encoding="utf-8").replace("scope: [食品, 保健]", "scope: [书籍]", 1)
+    facts = shipped("shop").read("facts.yaml").decode()
+    (corner_shop / "lexicon.yaml").write_text(lexicon, encoding="utf-8")
+    parent = re.search(r"parent: (\S+?)[,}\s]", facts)
+    assert parent
+    (corner_shop / "facts.yaml").write_text(
+        facts.replace(parent.group(0), parent.group(0).replace(parent.group(1), "书籍"), 1), encoding="utf-8"
+    )
+    load_pack(corner_shop)  # by itself it is sound
+    with pytest.raises(ConfigError, match=r"(?s)corner_shop does not fit the controls and facts.*lexicon: rules\.\d+\.scope: got '书籍'"):
+        load_bundle(written, verify=False, policy=str(corner_shop))

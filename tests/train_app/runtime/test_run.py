@@ -8,6 +8,7 @@ import pytest
 from cluster.session import connect
 from common.bundle.load import load_bundle
 from common.errors import BadInput
+from train_app.runtime.loop import public_config
 from train_app.runtime.run import absolute, fit, run_digest
 
 
@@ -30,6 +31,16 @@ def test_workers_are_told_paths_as_they_are_seen_where_the_command_was_given(tin
         given = tiny_shop.model_copy(update={"data": data, "out": "out", "base": base.model_copy(update={"source": source})})
         told = absolute(given)
         assert (told.data.snapshot, told.out, told.base.source) == (str(tmp_path / "snapshot"), str(tmp_path / "out"), seen)
+
+
+def test_a_manifest_tells_the_packs_name_and_no_path(tiny_shop) -> None:
+    outside = tiny_shop.model_copy(update={"data": tiny_shop.data.model_copy(update={"pack": "/somewhere/corner-shop"})})
+    told = public_config(outside, pack="corner_shop")
+    assert told["data"]["pack"] == "corner_shop"
+    assert "/somewhere" not in json.dumps(told)
+    elsewhere = outside.model_copy(update={"data": tiny_shop.data.model_copy(update={"pack": "s3://bucket/corner-shop"})})
+    read = {"data_digest": "d", "base_digest": "b", "pack_digest": "p"}
+    assert run_digest(outside, **read) == run_digest(elsewhere, **read), "what it holds counts, not where it lies"
 
 
 @pytest.mark.ray

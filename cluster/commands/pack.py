@@ -1,0 +1,71 @@
+"""`liyou pack`: begin a pack of one's own outside the package, and check it as training and serving will."""
+
+from pathlib import Path
+from typing import Annotated
+
+import orjson
+import typer
+
+from common.errors import BadInput
+from common.packs.load import load_pack, place_of
+from common.packs.source import ABOUT, PARTS, read_part, shipped, shipped_names
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False, no_args_is_help=True)
+
+BEGINNING = """# A pack of your own. Parts that are not in this folder are {extends}'s; put a file of your own beside this one to change
+# a part: controls.yaml, facts.yaml, lexicon.yaml, knowledge.yaml or templates.yaml. A part is replaced as a whole.
+# `liyou pack check FOLDER` names what is wrong with file, line and field.
+name: {name}
+extends: {extends}
+"""
+
+
+@app.command()
+def new(
+    folder: Annotated[Path, typer.Argument(help="is made; may exist if it is empty")],
+    extends: Annotated[str, typer.Option(help=f"the shipped pack to begin from: {', '.join(shipped_names())}")] = "shop",
+    part: Annotated[list[str] | None, typer.Option(help="copy this part of it, to be changed; may be given several times")] = None,
+) -> None:
+    """Begin a pack: a pack.yaml that takes everything from a shipped one, and copies of the parts that will be changed."""
+    if extends not in shipped_names():
+        raise BadInput(f"--extends: got {extends!r}; expected one of {', '.join(shipped_names())}")
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise BadInput(f"{folder}: is not an empty folder; name another, nothing is overwritten")
+    if unknown := sorted(set(part or ()) - set(PARTS)):
+        raise BadInput(f"--part: got {', '.join(unknown)}; expected some of {', '.join(PARTS)}")
+    begun = shipped(extends)
+    copies = {f"{name}.yaml": read_part(place_of(name, begun), f"{name}.yaml") for name in part or ()}
+    folder.mkdir(parents=True, exist_ok=True)
+    name = folder.resolve().name.lower().replace("-", "_")
+    (folder / ABOUT).write_text(BEGINNING.format(name=name, extends=extends), encoding="utf-8")
+    for file, data in copies.items():
+        (folder / file).write_bytes(data)
+    load_pack(folder)
+    print(f"{folder}: {', '.join([ABOUT, *copies])}; change it, then `liyou pack check {folder}`")
+
+
+@app.command()
+def check(
+    source: Annotated[str, typer.Argument(help="a shipped pack's name, a folder, or s3://BUCKET/PREFIX")],
+    as_json: Annotated[bool, typer.Option("--json", help="one JSON object on stdout")] = False,
+) -> None:
+    """Read a pack as training and serving will, and say what it holds. Exit code 2: one line for each thing that is wrong."""
+    pack = load_pack(source)
+    facts = {
+        "name": pack.name,
+        "digest": pack.digest,
+        "policy_version": pack.policy_version,
+        "controls": {control.name: [value.name for value in control.values] for control in pack.vocabulary.controls},
+        "categories": len(pack.facts.categories),
+        "attributes": sum(len(category.attributes) for category in pack.facts.categories),
+        "lexicon_rules": len(pack.lexicon.rules),
+        "warnings": len(pack.knowledge.warnings),
+        "contradictions": len(pack.knowledge.contradictions),
+        "template_pieces": sum(len(getattr(pack.templates, kind)) for kind in ("history", "topics", "facts", "closings", "last_resort")),
+    }
+    if as_json:
+        print(orjson.dumps(facts).decode())
+        return
+    for name, value in facts.items():
+        told = "; ".join(f"{one}: {', '.join(values)}" for one, values in value.items()) if isinstance(value, dict) else value
+        print(f"{name.replace('_', ' '):<16}{told}")
