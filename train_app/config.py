@@ -142,7 +142,10 @@ class RuntimeConfig(Frozen):
     num_workers: int = Field(1, ge=1, description="data-parallel training processes")
     use_gpu: bool = False
     threads_per_worker: int = Field(2, ge=1, description="OpenMP threads; resuming to the bit wants the same number")
-    bf16: bool = Field(False, description="bfloat16 autocast in training forwards")
+    bf16: bool = Field(
+        False,
+        description="bfloat16 autocast in training forwards, where the processor has it in hardware; else float32, and the run says so",
+    )
     max_failures: int = Field(3, ge=0, description="workers lost before the run gives up; each time it resumes from the last checkpoint")
     checkpoint_every: int = Field(25, ge=1, description="optimiser steps between checkpoints: the most that a killed worker loses")
     slots: int = Field(64, ge=1, description="sequences decoded at once in rollouts")

@@ -67,6 +67,9 @@ def train(payload: dict[str, object]) -> dict[str, JsonValue]:
 
     try:
         bench = open_workbench(config, inputs=inputs, parallel=parallel)
+        if config.runtime.bf16 and not bench.bf16:
+            told = "runtime.bf16 was asked for and this processor has none: training goes on in float32"
+            on_progress(Progress(stage="setting up", step=0, total=0, note=told))
         state = resumed(inputs=inputs, start=lambda: begun(task.start, inputs=inputs))
         save = partial(report, parallel=parallel)
         state = run_stages(state, config, on_progress, bench=bench, save=save, until=task.until)

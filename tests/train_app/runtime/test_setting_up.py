@@ -7,7 +7,9 @@ from common.errors import BadRow
 from common.features.snapshot_build import build_snapshot
 from common.packs.load import load_pack
 from train_app.config import DataConfig
-from train_app.runtime.setting_up import read_splits
+from train_app.runtime import setting_up
+from train_app.runtime.setting_up import open_workbench, read_splits
+from train_app.stages.parallel import Parallel
 
 
 def test_every_reason_that_cannot_be_learnt_from_is_named_at_once(tiny_shop, tmp_path: Path) -> None:
@@ -26,3 +28,11 @@ def test_every_reason_that_cannot_be_learnt_from_is_named_at_once(tiny_shop, tmp
         read_splits(config, vocabulary=load_pack("shop").vocabulary)
     assert "product p1: controls.style: got 'long'" in str(caught.value)
     assert "got '??'" in str(caught.value)
+
+
+@pytest.mark.parametrize("hardware", [True, False])
+def test_bf16_is_used_where_the_processor_has_it(tiny_shop, monkeypatch, hardware: bool) -> None:
+    monkeypatch.setattr(setting_up, "has_bf16", lambda device: hardware)
+    for asked in (True, False):
+        config = tiny_shop.model_copy(update={"runtime": tiny_shop.runtime.model_copy(update={"bf16": asked})})
+        assert open_workbench(config, inputs="a" * 64, parallel=Parallel()).bf16 is (asked and hardware)
