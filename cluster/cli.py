@@ -15,6 +15,7 @@ COMMANDS = {
     "train": "Train a bundle: SFT, discriminator, adversarial rounds, filtering, selection.",
     "tune": "Search weightings and other fields of a training; the winner becomes a bundle.",
     "evaluate": "Measure a bundle on products that training never saw.",
+    "jobs": "Trainings, studies and evaluations on a cluster: submit, list, logs, stop.",
     "bundle": "Bundles in a registry: list, show, verify, promote, rollback, diff.",
     "serve": "Serve a bundle on this machine over HTTP.",
 }

@@ -3,6 +3,7 @@
 LiyouError
   BadInput ......... the caller sent or wrote something wrong (422)
   NotFound ......... what was named does not exist (404)
+  Unauthorised ..... who asks is not known (401)
   Refused .......... it exists, and using it would be unsafe or untrue (409)
   Unavailable ...... right now it cannot be done; trying again may work (503)
 """
@@ -21,6 +22,15 @@ class LiyouError(Exception):
     def __init__(self, message: str = "", *, fields: tuple[tuple[str, str], ...] = ()) -> None:
         super().__init__(message)
         self.fields = fields
+
+
+def by_code(code: str) -> type[LiyouError]:
+    """The error that crosses the wire under this code; LiyouError for one of a newer server."""
+
+    def kinds(kind: type[LiyouError]) -> list[type[LiyouError]]:
+        return [kind, *(below for sub in kind.__subclasses__() if sub.__module__ == __name__ for below in kinds(sub))]
+
+    return next((kind for kind in kinds(LiyouError) if kind.code == code), LiyouError)
 
 
 class BadInput(LiyouError):
@@ -139,12 +149,36 @@ class TrainingDiverged(Refused):
     code = "training_diverged"
 
 
+class Unauthorised(LiyouError):
+    """No token, or not the one that the cluster asks for."""
+
+    code, status = "unauthorised", 401
+
+
+class VersionMismatch(Refused):
+    """A client and a cluster of different releases."""
+
+    code = "version_mismatch"
+
+
+class JobFailed(Refused):
+    """A job that ended without a result; its logs say why."""
+
+    code = "job_failed"
+
+
 class Unavailable(LiyouError):
     code, status, retryable = "unavailable", 503, True
 
 
 class StorageUnreachable(Unavailable):
     code = "storage_unreachable"
+
+
+class NoResources(Unavailable):
+    """A job that asks for more than the cluster has."""
+
+    code = "no_resources"
 
 
 class Overloaded(Unavailable):

@@ -62,7 +62,7 @@ def open_workbench(config: TrainConfig, *, inputs: str, parallel: Parallel) -> W
 def has_bf16(device: torch.device) -> bool:
     """Whether bfloat16 products are done in hardware: on a processor without AVX-512 they took ninety times as long as float32's."""
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())  # oneDNN's own answer, by which it chooses its kernels
 
 

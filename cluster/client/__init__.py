@@ -1,0 +1,1 @@
+"""The Python client: reasons over HTTP, jobs on a cluster."""

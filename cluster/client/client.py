@@ -1,0 +1,90 @@
+"""`LiyouClient`: one object for a storefront (`reasons`, `models`) and for an ML engineer (`train`, `tune`, `evaluate`)."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Self
+
+from cluster.client.jobs import Job, Jobs
+from cluster.client.serving import Item, Serving
+from common.contract.wire import ModelsResponse, ReasonsResponse
+from common.errors import BadInput
+
+
+class LiyouClient:
+    """`serve`: where reasons are asked for, http://HOST:8000. `address`: a Ray cluster's dashboard, http://HOST:8265; `token`: its own."""
+
+    def __init__(
+        self,
+        serve: str | None = None,
+        *,
+        address: str | None = None,
+        token: str | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._serving = None if serve is None else Serving(serve, clock=clock, sleep=sleep)
+        self._jobs = None if address is None else Jobs(address, token=token, clock=clock, sleep=sleep)
+
+    def close(self) -> None:
+        """Its connections to the API; `with LiyouClient(...) as client` does it too."""
+        if self._serving is not None:
+            self._serving.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def reasons(
+        self,
+        items: Sequence[Item],
+        *,
+        user: str | Mapping[str, object] | None = None,
+        controls: Mapping[str, str | None] | None = None,
+        deadline_ms: int = 10_000,
+    ) -> ReasonsResponse:
+        """A reason for each item, in their order; an item is a product's id or the fields of a RequestItem, a user an id or a RequestUser.
+
+        Tries again within the deadline where that is safe. Raises what the server answered as itself (BadControl, ProductNotFound, …), and
+        Unavailable or DeadlineExceeded when nobody answered in time.
+        """
+        return self._storefront().reasons(items, user=user, controls=controls, deadline_ms=deadline_ms)
+
+    def models(self) -> ModelsResponse:
+        """Which bundle answers, with its control codes."""
+        return self._storefront().models()
+
+    def train(self, config: Mapping[str, object]) -> Job:
+        """Trains on the cluster as `liyou train` does here; `config` has the fields of train_app/config.py, its paths are the cluster's.
+
+        The same configuration is the same job: submitted again it is the one that runs or has succeeded, and one that failed or was
+        stopped goes on from its last checkpoint. Raises Unauthorised, VersionMismatch, Unavailable.
+        """
+        return self._cluster().submit("train", config)
+
+    def tune(self, config: Mapping[str, object]) -> Job:
+        """A study on the cluster; `config` has the fields of tune_app/config.py. As `train` otherwise."""
+        return self._cluster().submit("tune", config)
+
+    def evaluate(self, bundle: str, *, snapshot: str, registry: str | None = None, rows: int = 500) -> Job:
+        """Measures a bundle (a folder, or a version or alias of `registry`) on a snapshot's test rows."""
+        return self._cluster().submit("evaluate", {"bundle": bundle, "snapshot": snapshot, "registry": registry, "rows": rows})
+
+    def jobs(self) -> list[Job]:
+        """All that were submitted by this client or `liyou jobs`, the latest first."""
+        return self._cluster().list()
+
+    def job(self, job_id: str) -> Job:
+        """Raises NotFound."""
+        return self._cluster().get(job_id)
+
+    def _storefront(self) -> Serving:
+        if self._serving is None:
+            raise BadInput('serve: got nothing; expected the URL of the API, LiyouClient("http://HOST:8000")')
+        return self._serving
+
+    def _cluster(self) -> Jobs:
+        if self._jobs is None:
+            raise BadInput('address: got nothing; expected the URL of the cluster\'s dashboard, LiyouClient(address="http://HOST:8265")')
+        return self._jobs

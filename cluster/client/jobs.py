@@ -1,0 +1,164 @@
+"""Jobs on a Ray cluster over its dashboard's REST interface. What is sent is a configuration; what runs is `cluster.job`, which checks it.
+
+Needs no Ray here. Progress is read off the job's log, which is fetched whole at each look: a log of a day's training is a few megabytes.
+"""
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from importlib.metadata import PackageNotFoundError, version
+from typing import Literal
+
+import httpx2
+from pydantic import BaseModel
+
+from common.artifacts.digest import canonical_json, sha256_bytes
+from common.errors import BadInput, JobFailed, LiyouError, NotFound, Unauthorised, Unavailable, VersionMismatch, by_code
+
+RAY_VERSION = "2.60.0"
+"""Of the cluster; the one that pyproject.toml pins."""
+ENTRYPOINT = "python -m cluster.job"
+KIND, CONFIG, RELEASE = "liyou_kind", "liyou_config", "liyou_version"
+"""Keys of a job's metadata, which Ray hands to its driver."""
+PROGRESS, RESULT, ERROR = "liyou-progress ", "liyou-result ", "liyou-error "
+"""What a job's lines for its client begin with; JSON follows."""
+ID = "liyou-"
+TIMEOUT_S = 30.0
+Status = Literal["PENDING", "RUNNING", "SUCCEEDED", "FAILED", "STOPPED"]
+ENDED = ("SUCCEEDED", "FAILED", "STOPPED")
+
+
+def release() -> str:
+    """Of this package; clients and clusters of different ones do not talk."""
+    try:
+        return version("liyou")
+    except PackageNotFoundError:
+        return "unpackaged"
+
+
+class Details(BaseModel):
+    """The part of Ray's JobDetails that is read."""
+
+    submission_id: str | None = None
+    status: Status
+    message: str | None = None
+    metadata: dict[str, str] | None = None
+    start_time: int | None = None
+
+
+class Jobs:
+    def __init__(self, address: str, *, token: str | None, clock: Callable[[], float], sleep: Callable[[float], None]) -> None:
+        if not address.startswith(("http://", "https://")):
+            raise BadInput(f"address: got {address!r}; expected the URL of the cluster's dashboard, http://HOST:8265")
+        self.address, self._token = address.rstrip("/"), token
+        self._headers = {"Authorization": f"Bearer {token}"} if token else {}
+        self.clock, self.sleep = clock, sleep
+        self._checked = False
+
+    def submit(self, kind: str, config: Mapping[str, object]) -> "Job":
+        """One job for one configuration. Raises Unauthorised, VersionMismatch, Unavailable; what is wrong in `config` the job tells."""
+        content = json.dumps(config, ensure_ascii=False, default=str)
+        job = Job(self, f"{ID}{kind}-{sha256_bytes(canonical_json(json.loads(content)))[:20]}")
+        try:
+            if job.status() not in ("FAILED", "STOPPED"):
+                return job
+            self.call("DELETE", f"/api/jobs/{job.id}")  # Ray takes an id once; what it trained is in its checkpoints
+        except NotFound:
+            pass
+        metadata = {KIND: kind, CONFIG: content, RELEASE: release()}
+        self.call("POST", "/api/jobs/", {"entrypoint": ENTRYPOINT, "submission_id": job.id, "metadata": metadata})
+        return job
+
+    def list(self) -> list["Job"]:
+        found = [Details.model_validate(entry) for entry in self.call("GET", "/api/jobs/").json()]
+        ours = [one for one in found if (one.submission_id or "").startswith(ID)]
+        ours.sort(key=lambda one: one.start_time or 0, reverse=True)
+        return [Job(self, str(one.submission_id)) for one in ours]
+
+    def get(self, job_id: str) -> "Job":
+        job = Job(self, job_id)
+        job.status()
+        return job
+
+    def call(self, method: str, path: str, body: Mapping[str, object] | None = None) -> httpx2.Response:
+        """Raises Unauthorised, NotFound, VersionMismatch, Unavailable."""
+        if not self._checked:
+            self._checked = True
+            theirs = self.call("GET", "/api/version").json().get("ray_version")
+            if theirs != RAY_VERSION:
+                raise VersionMismatch(f"{self.address} runs Ray {theirs}; this client is of Ray {RAY_VERSION}. Take the cluster's release.")
+        try:
+            response = httpx2.request(method, f"{self.address}{path}", json=body, headers=self._headers, timeout=TIMEOUT_S)
+        except httpx2.TransportError as error:
+            raise Unavailable(f"{self.address}: nobody answers ({error}); is that the dashboard's address, and is it forwarded?") from error
+        if response.status_code in (401, 403):
+            told = "the token was refused; take the cluster's" if self._token else "it asks for a token and none was given"
+            raise Unauthorised(f"{self.address}: {told} (--token-file, LIYOU_TOKEN or RAY_AUTH_TOKEN)")
+        if response.status_code == 404:
+            raise NotFound(f"{self.address}{path}: no such job; `liyou jobs list` has those there are")
+        if response.status_code >= 400:
+            raise Unavailable(f"{self.address}{path} answered {response.status_code}: {response.text:.300}")
+        return response
+
+
+class Job:
+    """A handle: it holds the id, everything else is asked for."""
+
+    def __init__(self, jobs: Jobs, job_id: str) -> None:
+        self._jobs, self.id = jobs, job_id
+
+    def details(self) -> Details:
+        return Details.model_validate(self._jobs.call("GET", f"/api/jobs/{self.id}").json())
+
+    def status(self) -> Status:
+        return self.details().status
+
+    def logs(self) -> str:
+        """All that it has printed so far."""
+        return str(self._jobs.call("GET", f"/api/jobs/{self.id}/logs").json()["logs"])
+
+    def follow(self, *, poll_s: float = 2.0) -> Iterator[str]:
+        """Its lines as they come, until it has ended."""
+        told = 0
+        while True:
+            ended = self.status() in ENDED
+            lines = self.logs().splitlines(keepends=True)
+            whole = lines if ended else [line for line in lines if line.endswith("\n")]
+            yield from (line.rstrip("\n") for line in whole[told:])
+            told = len(whole)
+            if ended:
+                return
+            self._jobs.sleep(poll_s)
+
+    def wait(
+        self, on_progress: Callable[[dict[str, object]], None] | None = None, *, timeout_s: float | None = None, poll_s: float = 2.0
+    ) -> dict[str, object]:
+        """The result; `on_progress` gets each Progress. Raises as `result`, and Unavailable where it still runs after `timeout_s`."""
+        end_s = None if timeout_s is None else self._jobs.clock() + timeout_s
+        for line in self.follow(poll_s=poll_s):
+            if on_progress and line.startswith(PROGRESS):
+                on_progress(json.loads(line.removeprefix(PROGRESS)))
+            if end_s is not None and self._jobs.clock() > end_s:
+                raise Unavailable(f"job {self.id} still runs after {timeout_s:g} s; wait on, or `stop` it")
+        return self.result()
+
+    def stop(self) -> None:
+        """Asks it to stop; `status` tells when it has. What it has checkpointed stays."""
+        self._jobs.call("POST", f"/api/jobs/{self.id}/stop")
+
+    def result(self) -> dict[str, object]:
+        """What the job gave back. Raises its error as itself (ConfigError, NoResources, …), JobFailed where it has none, Unavailable while
+        it runs."""
+        details = self.details()
+        if details.status not in ENDED:
+            raise Unavailable(f"job {self.id} is {details.status.lower()}; `wait` for it")
+        lines = self.logs().splitlines()
+        for line in reversed(lines):
+            if line.startswith(RESULT):
+                found: dict[str, object] = json.loads(line.removeprefix(RESULT))
+                return found
+            if line.startswith(ERROR):
+                told = json.loads(line.removeprefix(ERROR))
+                kind: type[LiyouError] = by_code(told["code"])
+                raise kind(told["message"])
+        last = "\n".join(lines[-5:])
+        raise JobFailed(f"job {self.id} was {details.status.lower()} without a result: {details.message or ''}\n{last}".rstrip())

@@ -1,0 +1,113 @@
+"""Reasons over HTTP, tried again within the caller's deadline. Knows the wire and nothing of how a page is answered."""
+
+import random
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeVar
+
+import httpx2
+import orjson
+from pydantic import ValidationError
+
+from common.config import parse
+from common.contract.deadline import HEADER, Deadline, DeadlineLimits
+from common.contract.problems import Problem
+from common.contract.wire import ModelsResponse, ReasonsRequest, ReasonsResponse
+from common.errors import BadInput, DeadlineExceeded, LiyouError, Unavailable, by_code
+
+Answer = TypeVar("Answer", ReasonsResponse, ModelsResponse)
+Item = str | Mapping[str, object]
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.05, 2.0
+"""Pauses double from the first to the longest, each shortened by a random share, so that callers do not come back together."""
+LIMITS = DeadlineLimits()
+
+
+class Serving:
+    def __init__(self, url: str, *, clock: Callable[[], float], sleep: Callable[[float], None]) -> None:
+        self.url = url.rstrip("/")
+        self._clock, self._sleep = clock, sleep
+        self._http = httpx2.Client()
+
+    def close(self) -> None:
+        self._http.close()
+
+    def reasons(
+        self,
+        items: Sequence[Item],
+        *,
+        user: str | Mapping[str, object] | None,
+        controls: Mapping[str, str | None] | None,
+        deadline_ms: int,
+    ) -> ReasonsResponse:
+        if not LIMITS.min_ms <= deadline_ms <= LIMITS.max_ms:
+            raise BadInput(f"deadline_ms: got {deadline_ms}; expected {LIMITS.min_ms} to {LIMITS.max_ms} milliseconds")
+        asked: dict[str, object] = {"items": [{"product_id": item} if isinstance(item, str) else dict(item) for item in items]}
+        if user is not None:
+            asked["user"] = {"user_id": user} if isinstance(user, str) else dict(user)
+        if controls:
+            asked["controls"] = dict(controls)
+        parse(asked, ReasonsRequest, source="reasons")  # told here, where the caller's line is, before anything is sent
+        body = orjson.dumps(asked)
+        deadline = Deadline.after(deadline_ms, now_s=self._clock())
+        return self._tried(lambda left_ms: self._post(body, left_ms=left_ms), deadline)
+
+    def models(self) -> ModelsResponse:
+        return self._tried(
+            lambda left_ms: self._read(self._http.get(f"{self.url}/v1/models", timeout=left_ms / 1000), ModelsResponse), None
+        )
+
+    def _post(self, body: bytes, *, left_ms: int) -> ReasonsResponse:
+        headers = {"Content-Type": "application/json", HEADER: str(left_ms)}
+        return self._read(self._http.post(f"{self.url}/v1/reasons", content=body, headers=headers, timeout=left_ms / 1000), ReasonsResponse)
+
+    def _tried(self, ask: Callable[[int], Answer], deadline: Deadline | None) -> Answer:
+        """Asks until an answer, an error that no repetition mends, or the deadline. Asking twice is safe: it changes nothing."""
+        deadline = deadline or Deadline.after(LIMITS.default_ms, now_s=self._clock())
+        pause_s, last = FIRST_PAUSE_S, "nobody was asked"
+        while (left_ms := int(deadline.left_s(now_s=self._clock()) * 1000)) >= LIMITS.min_ms:
+            wait_s = pause_s * (1 - random.random() / 2)
+            try:
+                return ask(left_ms)
+            except Later as error:
+                last, wait_s = str(error), max(wait_s, error.after_s)
+            except httpx2.TransportError as error:
+                last = f"{type(error).__name__}: {error}"
+            if wait_s * 1000 + LIMITS.min_ms > deadline.left_s(now_s=self._clock()) * 1000:
+                break
+            self._sleep(wait_s)
+            pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+        kind = DeadlineExceeded if last.startswith(DeadlineExceeded.code) else Unavailable
+        raise kind(f"{self.url}: no answer within the deadline; the last: {last}")
+
+    def _read(self, response: httpx2.Response, kind: type[Answer]) -> Answer:
+        if response.status_code == 200:
+            try:
+                return kind.model_validate_json(response.content)
+            except ValidationError as error:
+                raise LiyouError(f"{self.url}: the answer is none that this client reads; is that the API's URL? {error!s:.300}") from error
+        raise self._error(response)
+
+    def _error(self, response: httpx2.Response) -> Exception:
+        try:
+            problem = Problem.model_validate_json(response.content)
+        except ValidationError:
+            if response.status_code in (429, 502, 503, 504):
+                return Later(f"{response.status_code} {response.text:.200}", after_s=_retry_after(response))
+            return LiyouError(f"{self.url} answered {response.status_code}, not as the API does; is that its URL? {response.text:.200}")
+        told = f"{problem.detail} (request {problem.request_id})"
+        if problem.retryable:
+            return Later(f"{problem.code}: {told}", after_s=_retry_after(response))
+        fields = tuple((entry.pointer, entry.detail) for entry in problem.errors)
+        return by_code(problem.code)(told, fields=fields)
+
+
+class Later(Exception):
+    """An answer that may be another one after a while."""
+
+    def __init__(self, message: str, *, after_s: float) -> None:
+        super().__init__(message)
+        self.after_s = after_s
+
+
+def _retry_after(response: httpx2.Response) -> float:
+    value = response.headers.get("Retry-After", "")
+    return float(value) if value.isascii() and value.isdigit() else 0.0
