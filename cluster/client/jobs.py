@@ -3,6 +3,7 @@
 Needs no Ray here. Progress is read off the job's log, which is fetched whole at each look: a log of a day's training is a few megabytes.
 """
 
+import builtins
 import json
 from collections.abc import Callable, Iterator, Mapping
 from importlib.metadata import PackageNotFoundError, version
@@ -55,24 +56,45 @@ class Jobs:
         self._checked = False
 
     def submit(self, kind: str, config: Mapping[str, object]) -> "Job":
-        """One job for one configuration. Raises Unauthorised, VersionMismatch, Unavailable; what is wrong in `config` the job tells."""
+        """One job for one configuration, until it has failed or was stopped: then the next attempt, which has a number behind its id.
+
+        Raises Unauthorised, VersionMismatch, Unavailable; what is wrong in `config` the job tells.
+        """
         content = json.dumps(config, ensure_ascii=False, default=str)
-        job = Job(self, f"{ID}{kind}-{sha256_bytes(canonical_json(json.loads(content)))[:20]}")
-        try:
-            if job.status() not in ("FAILED", "STOPPED"):
-                return job
-            self.call("DELETE", f"/api/jobs/{job.id}")  # Ray takes an id once; what it trained is in its checkpoints
-        except NotFound:
-            pass
+        first = f"{ID}{kind}-{sha256_bytes(canonical_json(json.loads(content)))[:20]}"
+        attempts = {self._attempt(one.submission_id or ""): one for one in self._ours() if (one.submission_id or "").startswith(first)}
+        last = max(attempts, default=0)
+        if last and attempts[last].status not in ("FAILED", "STOPPED"):
+            return Job(self, str(attempts[last].submission_id))
+        # Not the old id again: Ray's supervisor of a stopped job lives on for a moment and takes the new one down with it.
+        job = Job(self, f"{first}-{last + 1}" if last else first)
         metadata = {KIND: kind, CONFIG: content, RELEASE: release()}
-        self.call("POST", "/api/jobs/", {"entrypoint": ENTRYPOINT, "submission_id": job.id, "metadata": metadata})
+        try:
+            self.call("POST", "/api/jobs/", {"entrypoint": ENTRYPOINT, "submission_id": job.id, "metadata": metadata})
+        except Unavailable:
+            try:
+                job.status()  # somebody else submitted the same at this moment
+            except NotFound:
+                pass
+            else:
+                return job
+            raise
         return job
 
     def list(self) -> list["Job"]:
+        return [Job(self, str(one.submission_id)) for one in self._ours()]
+
+    def _ours(self) -> "builtins.list[Details]":
+        """The latest first."""
         found = [Details.model_validate(entry) for entry in self.call("GET", "/api/jobs/").json()]
         ours = [one for one in found if (one.submission_id or "").startswith(ID)]
-        ours.sort(key=lambda one: one.start_time or 0, reverse=True)
-        return [Job(self, str(one.submission_id)) for one in ours]
+        return sorted(ours, key=lambda one: one.start_time or 0, reverse=True)
+
+    @staticmethod
+    def _attempt(job_id: str) -> int:
+        """liyou-KIND-DIGEST is the first, liyou-KIND-DIGEST-2 the second."""
+        _, _, _, *number = job_id.split("-")
+        return int(number[0]) if number else 1
 
     def get(self, job_id: str) -> "Job":
         job = Job(self, job_id)

@@ -118,7 +118,7 @@ def test_a_training_is_submitted_followed_stopped_submitted_again_promoted_and_s
         time.sleep(1)
     assert job.status() == "STOPPED"
     again = client.job(liyou(head, "jobs", "submit", "train", "smoke", *config).strip())
-    assert again.id == job.id
+    assert again.id == f"{job.id}-2"
     seen: list[dict] = []
     result = again.wait(seen.append, poll_s=1)
     assert not [one for one in seen if one["stage"] == "sft" and one["step"] == 1], "it goes on from its checkpoint"

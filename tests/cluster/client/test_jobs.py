@@ -77,9 +77,11 @@ def test_submitting_twice_is_one_job_and_a_stopped_one_starts_again(dashboard, c
     assert len(dashboard.jobs) == 3
     first.stop()
     assert first.status() == "STOPPED"
-    assert client.train({"out": "/data/runs", "seed": 3}).status() == "PENDING"
-    dashboard.jobs[first.id]["status"] = "SUCCEEDED"
-    assert client.train({"out": "/data/runs", "seed": 3}).status() == "SUCCEEDED", "what is done is not done again"
+    second = client.train({"out": "/data/runs", "seed": 3})
+    assert (second.id, second.status()) == (f"{first.id}-2", "PENDING")
+    assert client.train({"out": "/data/runs", "seed": 3}).id == second.id
+    dashboard.jobs[second.id]["status"] = "SUCCEEDED"
+    assert client.train({"out": "/data/runs", "seed": 3}).id == second.id, "what is done is not done again"
     assert {job.id for job in client.jobs()} == set(dashboard.jobs), "other people's jobs are not listed"
 
 
