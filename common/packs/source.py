@@ -12,7 +12,7 @@ PARTS = ("controls", "facts", "lexicon", "knowledge", "templates")
 ABOUT = "pack.yaml"
 MAX_BYTES = 4 << 20
 """Of one file. The largest shipped one has 40 KB."""
-_SHIPPED_AT = Path(__file__).parent
+_SHIPPED_AT = Path(__file__).resolve().parent
 
 
 class Files(Protocol):
