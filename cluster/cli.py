@@ -18,6 +18,7 @@ COMMANDS = {
     "jobs": "Trainings, studies and evaluations on a cluster: submit, list, logs, stop.",
     "bundle": "Bundles in a registry: list, show, verify, promote, rollback, diff.",
     "serve": "Serve a bundle on this machine over HTTP.",
+    "deploy": "Check a Serve config file strictly, deploy it to a cluster, wait until it runs.",
 }
 
 HELP = """usage: liyou COMMAND [ARGUMENTS]; `liyou COMMAND --help` explains one

@@ -167,6 +167,12 @@ class JobFailed(Refused):
     code = "job_failed"
 
 
+class DeployFailed(Refused):
+    """A Serve application that did not come up; its replicas' logs say why."""
+
+    code = "deploy_failed"
+
+
 class Unavailable(LiyouError):
     code, status, retryable = "unavailable", 503, True
 

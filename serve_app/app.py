@@ -42,7 +42,8 @@ def pinned(config: ServeConfig) -> ServeConfig:
 def deployment(replica: type, name: str, resources: Resources, replicas: Replicas) -> Deployment:
     declared = serve.deployment(
         name=name,
-        ray_actor_options={"num_cpus": resources.num_cpus, "num_gpus": resources.num_gpus},
+        ray_actor_options={"num_cpus": resources.num_cpus, "num_gpus": resources.num_gpus}
+        | ({"accelerator_type": resources.accelerator_type} if resources.accelerator_type else {}),
         max_ongoing_requests=replicas.max_ongoing,
         max_queued_requests=replicas.max_queued,
         max_constructor_retry_count=CONSTRUCTOR_ATTEMPTS,
@@ -51,6 +52,11 @@ def deployment(replica: type, name: str, resources: Resources, replicas: Replica
     if replicas.min_replicas == replicas.max_replicas:
         return declared.options(num_replicas=replicas.min_replicas)
     scaling = AutoscalingConfig(
-        min_replicas=replicas.min_replicas, max_replicas=replicas.max_replicas, target_ongoing_requests=replicas.target_ongoing
+        min_replicas=replicas.min_replicas,
+        max_replicas=replicas.max_replicas,
+        target_ongoing_requests=replicas.target_ongoing,
+        look_back_period_s=replicas.look_back_s,
+        upscale_delay_s=replicas.upscale_delay_s,
+        downscale_delay_s=replicas.downscale_delay_s,
     )
     return declared.options(autoscaling_config=scaling)

@@ -16,6 +16,9 @@ class Replicas(Frozen):
     target_ongoing: float = Field(4, gt=0, description="pages in flight a replica at which another one is started")
     max_ongoing: int = Field(64, ge=1, description="pages in flight a replica; Ray's default of 5 would starve the engine's queue")
     max_queued: int = Field(256, ge=1, description="pages that wait in a caller before it is told BackPressure")
+    look_back_s: float = Field(15, gt=0, description="what is measured is averaged over so long; Serve's replicas report every ten seconds")
+    upscale_delay_s: float = Field(10, ge=0, description="how long more replicas have to be asked for before they are started")
+    downscale_delay_s: float = Field(120, ge=0, description="how long fewer have to do before any is stopped; a start costs a model's load")
 
     @model_validator(mode="after")
     def _possible(self) -> "Replicas":
@@ -33,6 +36,9 @@ class Resources(Frozen):
 
     num_cpus: float = Field(ge=0, description="logical cores")
     num_gpus: float = Field(0, ge=0, description="logical GPUs")
+    accelerator_type: str | None = Field(
+        None, min_length=1, description="only on nodes with this one, as Ray names it: H100, L4; null: any"
+    )
 
 
 class ApiConfig(Frozen):
@@ -49,6 +55,9 @@ class FeaturesConfig(Frozen):
 class GeneratorConfig(Frozen):
     resources: Resources = Resources(num_cpus=1.0)
     replicas: Replicas = Replicas()
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        "auto", description="auto: cuda where num_gpus is above 0; where CUDA is missing then, the replica refuses to start"
+    )
     dtype: Literal["fp32", "bf16"] | None = Field(
         None, description="null: as the bundle was trained. bf16 is quicker where the processor has it; texts then differ in a few of 100"
     )
@@ -56,6 +65,18 @@ class GeneratorConfig(Frozen):
     max_len: int = Field(1024, ge=64, description="tokens of prompt and answer that a slot holds; the model's own limit if that is lower")
     slots: int = Field(32, ge=1, description="sequences decoded together")
     compile: bool = Field(False, description="compile the decode step; adds its compilation to the start")
+
+    @model_validator(mode="after")
+    def _visible(self) -> "GeneratorConfig":
+        if self.device == "cuda" and not self.resources.num_gpus:
+            raise ValueError("device is cuda and resources.num_gpus is 0, so Ray would hide every GPU from the replica; reserve some")
+        return self
+
+    @property
+    def on(self) -> Literal["cpu", "cuda"]:
+        if self.device == "auto":
+            return "cuda" if self.resources.num_gpus else "cpu"
+        return self.device
 
 
 class QualityConfig(Frozen):

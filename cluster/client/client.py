@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Self
 
+from cluster.client.dashboard import Dashboard
 from cluster.client.jobs import Job, Jobs
 from cluster.client.serving import Item, Serving
 from common.contract.wire import ModelsResponse, ReasonsResponse
@@ -23,7 +24,7 @@ class LiyouClient:
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._serving = None if serve is None else Serving(serve, clock=clock, sleep=sleep)
-        self._jobs = None if address is None else Jobs(address, token=token, clock=clock, sleep=sleep)
+        self._jobs = None if address is None else Jobs(Dashboard(address, token=token), clock=clock, sleep=sleep)
 
     def close(self) -> None:
         """Its connections to the API; `with LiyouClient(...) as client` does it too."""

@@ -9,21 +9,18 @@ from collections.abc import Callable, Iterator, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from typing import Literal
 
-import httpx2
 from pydantic import BaseModel
 
+from cluster.client.dashboard import Dashboard
 from common.artifacts.digest import canonical_json, sha256_bytes
-from common.errors import BadInput, JobFailed, LiyouError, NotFound, Unauthorised, Unavailable, VersionMismatch, by_code
+from common.errors import JobFailed, LiyouError, NotFound, Unavailable, by_code
 
-RAY_VERSION = "2.60.0"
-"""Of the cluster; the one that pyproject.toml pins."""
 ENTRYPOINT = "python -m cluster.job"
 KIND, CONFIG, RELEASE = "liyou_kind", "liyou_config", "liyou_version"
 """Keys of a job's metadata, which Ray hands to its driver."""
 PROGRESS, RESULT, ERROR = "liyou-progress ", "liyou-result ", "liyou-error "
 """What a job's lines for its client begin with; JSON follows."""
 ID = "liyou-"
-TIMEOUT_S = 30.0
 Status = Literal["PENDING", "RUNNING", "SUCCEEDED", "FAILED", "STOPPED"]
 ENDED = ("SUCCEEDED", "FAILED", "STOPPED")
 
@@ -47,13 +44,9 @@ class Details(BaseModel):
 
 
 class Jobs:
-    def __init__(self, address: str, *, token: str | None, clock: Callable[[], float], sleep: Callable[[float], None]) -> None:
-        if not address.startswith(("http://", "https://")):
-            raise BadInput(f"address: got {address!r}; expected the URL of the cluster's dashboard, http://HOST:8265")
-        self.address, self._token = address.rstrip("/"), token
-        self._headers = {"Authorization": f"Bearer {token}"} if token else {}
+    def __init__(self, dashboard: Dashboard, *, clock: Callable[[], float], sleep: Callable[[float], None]) -> None:
+        self.call = dashboard.call
         self.clock, self.sleep = clock, sleep
-        self._checked = False
 
     def submit(self, kind: str, config: Mapping[str, object]) -> "Job":
         """One job for one configuration, until it has failed or was stopped: then the next attempt, which has a number behind its id.
@@ -100,26 +93,6 @@ class Jobs:
         job = Job(self, job_id)
         job.status()
         return job
-
-    def call(self, method: str, path: str, body: Mapping[str, object] | None = None) -> httpx2.Response:
-        """Raises Unauthorised, NotFound, VersionMismatch, Unavailable."""
-        if not self._checked:
-            self._checked = True
-            theirs = self.call("GET", "/api/version").json().get("ray_version")
-            if theirs != RAY_VERSION:
-                raise VersionMismatch(f"{self.address} runs Ray {theirs}; this client is of Ray {RAY_VERSION}. Take the cluster's release.")
-        try:
-            response = httpx2.request(method, f"{self.address}{path}", json=body, headers=self._headers, timeout=TIMEOUT_S)
-        except httpx2.TransportError as error:
-            raise Unavailable(f"{self.address}: nobody answers ({error}); is that the dashboard's address, and is it forwarded?") from error
-        if response.status_code in (401, 403):
-            told = "the token was refused; take the cluster's" if self._token else "it asks for a token and none was given"
-            raise Unauthorised(f"{self.address}: {told} (--token-file, LIYOU_TOKEN or RAY_AUTH_TOKEN)")
-        if response.status_code == 404:
-            raise NotFound(f"{self.address}{path}: no such job; `liyou jobs list` has those there are")
-        if response.status_code >= 400:
-            raise Unavailable(f"{self.address}{path} answered {response.status_code}: {response.text:.300}")
-        return response
 
 
 class Job:

@@ -15,7 +15,7 @@ from common.bundle.canaries import CanaryReport, check_canaries
 from common.bundle.manifest import ADAPTER_WEIGHTS, DISCRIMINATOR_CONFIG, DISCRIMINATOR_WEIGHTS, AdapterRef, BundleManifest
 from common.bundle.tensors import TensorInfo
 from common.config import parse
-from common.errors import ArtifactNotFound, BundleMismatch
+from common.errors import ArtifactNotFound, BundleMismatch, ConfigError
 from common.language.base_model import Fetch, LanguageModel, load_base
 from common.packs.schema import Pack
 from common.quality.discriminator import Discriminator, DiscriminatorConfig
@@ -43,6 +43,7 @@ def load_bundle(
     path: Path | str,
     *,
     dtype: str | None = None,
+    device: str = "cpu",
     verify: bool = True,
     base: str | LanguageModel | None = None,
     fetch: Fetch | None = None,
@@ -52,15 +53,23 @@ def load_bundle(
 ) -> LoadedBundle:
     """Files, digests, versions and weights are always checked; `verify=False` leaves out only the canaries (one forward pass).
 
-    `dtype` of the weights; None is that in which the bundle was trained and measured. `base`: where the base lies on this machine when it
-    is not where the manifest says, or a base that is loaded already and that the adapter is then merged into, in place. `policy`: see
-    `pack_of`. Raises ConfigError, BundleNotFound, DigestMismatch, SignatureInvalid, BundleMismatch, CanaryFailed; ArtifactNotFound when
-    there is no base.
+    `dtype` of the weights; None is that in which the bundle was trained and measured. `device`: "cpu" or "cuda". `base`: where the base
+    lies on this machine when it is not where the manifest says, or a base that is loaded already, on its own device, and into which the
+    adapter is then merged, in place. `policy`: see `pack_of`. Raises ConfigError, BundleNotFound, DigestMismatch, SignatureInvalid,
+    BundleMismatch, CanaryFailed; ArtifactNotFound when there is no base.
     """
     admitted = admit(path, trusted_pems=trusted_pems, require_signature=require_signature)
     manifest = admitted.manifest
     pack = pack_of(admitted, policy)
-    language = base if isinstance(base, LanguageModel) else _base(manifest, source=base, dtype=dtype or manifest.canary_dtype, fetch=fetch)
+    if device != "cpu" and not torch.cuda.is_available():
+        raise ConfigError(
+            f"device: got {device!r} and CUDA finds no GPU in this process; take a node and a torch with CUDA, or device: cpu"
+        )
+    if isinstance(base, LanguageModel):
+        language = base
+    else:
+        language = _base(manifest, source=base, dtype=dtype or manifest.canary_dtype, fetch=fetch)
+        torch.nn.Module.to(language.model, device)
     _check_base(manifest, language)
     check_fit(admitted.adapter, language)
     config, expected = _expected_discriminator(admitted, language)
@@ -70,6 +79,7 @@ def load_bundle(
         _check_discriminator(admitted.discriminator, expected)
         discriminator = Discriminator(config, embedding_VD=_embedding(language))
         discriminator.load_state_dict(load_file(admitted.path / DISCRIMINATOR_WEIGHTS))
+        discriminator.to(language.model.device)
         discriminator.eval()
     canaries = check_canaries(manifest, language, vocabulary=pack.vocabulary) if verify else None
     return LoadedBundle(manifest, language, discriminator, pack, admitted.signed_by, canaries)

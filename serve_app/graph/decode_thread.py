@@ -5,7 +5,9 @@
 
 import asyncio
 import logging
+import math
 import threading
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
@@ -17,6 +19,8 @@ from common.generation.engine import Sequence as Prompted
 
 log = logging.getLogger(__name__)
 
+FORGET_S = 10.0
+"""Of stepping, not of idling, after which a measurement counts e times less: a few pages' worth."""
 STOPPED = Unavailable("the engine of this replica has stopped; ask another one")
 
 
@@ -30,6 +34,7 @@ class DecodeThread:
         self._stopping = False
         self._running: dict[int, Future[Generated]] = {}
         self._broken: BaseException | None = None
+        self._busy_s, self._finished = 0.0, 0.0
         started: Future[None] = Future()
         self._thread = threading.Thread(target=self._run, args=(make_engine, started), name="decode", daemon=True)
         self._thread.start()
@@ -66,6 +71,14 @@ class DecodeThread:
         """Sequences submitted and not finished."""
         return len(self._running)
 
+    @property
+    def seconds_a_sequence(self) -> float:
+        """Seconds of stepping that a finished sequence took, over about the last FORGET_S seconds of stepping; 0 before the first.
+
+        What runs together shares its steps: the more, the less each takes. Cancelled sequences count as time and not as work.
+        """
+        return self._busy_s / max(self._finished, 1.0) if self._busy_s else 0.0
+
     def close(self) -> None:
         """Ends the thread after its current step; what still runs fails as Unavailable."""
         with self._wake:
@@ -93,7 +106,10 @@ class DecodeThread:
         started.set_result(None)
         try:
             while self._obey():
-                for sequence_id, generated in self._engine.step():
+                began_s = time.monotonic()
+                done = self._engine.step()
+                self._measure(time.monotonic() - began_s, sum(one.finish_reason != "cancelled" for _, one in done))
+                for sequence_id, generated in done:
                     self._finish(sequence_id, generated)
         except BaseException as error:
             log.exception("the decode engine broke; this replica has to be replaced")
@@ -107,6 +123,10 @@ class DecodeThread:
             for future in self._running.values():
                 _settle(future, STOPPED)
             self._running.clear()
+
+    def _measure(self, step_s: float, finished: int) -> None:
+        kept = math.exp(-step_s / FORGET_S)
+        self._busy_s, self._finished = self._busy_s * kept + step_s, self._finished * kept + finished
 
     def _obey(self) -> bool:
         """Waits for work, does what was ordered since the last step; False when the thread shall end."""

@@ -16,6 +16,7 @@ from common.domain.reason import QualityVerdict
 from common.errors import Unavailable
 from common.generation.candidates import Candidate
 from common.log import request_id as current_request_id
+from serve_app.autoscaling import SECONDS_A_SEQUENCE, SEQUENCES
 from serve_app.config import ServeConfig
 from serve_app.state.live import locate_bundle, read_live
 
@@ -54,9 +55,9 @@ class GeneratorReplica:
         own = config.generator
         torch.set_num_threads(own.threads)
         folder = locate_bundle(config.bundle, registry=config.registry)
-        bundle = load_bundle(folder, dtype=own.dtype and DTYPES[own.dtype], base=config.base, policy=config.pack)
+        bundle = load_bundle(folder, dtype=own.dtype and DTYPES[own.dtype], device=own.on, base=config.base, policy=config.pack)
         self.generator = Generator(bundle, slots=own.slots, max_len=own.max_len, compile=own.compile)
-        log.info("bundle %s: canaries passed: %s", bundle.manifest.bundle_id, bundle.canaries)
+        log.info("bundle %s on %s: canaries passed: %s", bundle.manifest.bundle_id, own.on, bundle.canaries)
 
     async def write(
         self, contexts: Sequence[Context], *, k: int, attempt: int, within_s: float | None, request_id: str
@@ -73,6 +74,10 @@ class GeneratorReplica:
     async def ready(self) -> bool:
         self.check_health()
         return True
+
+    def record_autoscaling_stats(self) -> dict[str, float]:
+        """What `serve_app.autoscaling` reads; Serve asks by itself."""
+        return {SEQUENCES: float(self.generator.thread.num_running), SECONDS_A_SEQUENCE: self.generator.thread.seconds_a_sequence}
 
     def check_health(self) -> None:
         """Serve replaces a replica that raises here."""

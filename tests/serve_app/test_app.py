@@ -6,13 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from ray import serve
 from ray.serve.handle import DeploymentHandle
 from starlette.testclient import TestClient
 
 from common.errors import BundleNotFound, ConfigError
 from serve_app.app import build, deployment, pinned
-from serve_app.config import AnswerConfig, Replicas, Resources, ServeConfig
+from serve_app.config import AnswerConfig, GeneratorConfig, Replicas, Resources, ServeConfig
 from serve_app.graph.ingress import Ingress
 from serve_app.graph.replicas import FeaturesReplica, GeneratorReplica, QualityReplica
 
@@ -95,6 +96,25 @@ def test_a_deployment_scales_only_where_its_bounds_differ() -> None:
     scaling = deployment(Nothing, "scaling", Resources(num_cpus=0.1), Replicas(max_replicas=4, target_ongoing=2))
     assert (fixed.num_replicas, fixed.max_ongoing_requests) == (1, 64)
     assert scaling._deployment_config.autoscaling_config.max_replicas == 4
+    assert scaling._deployment_config.autoscaling_config.downscale_delay_s == 120
+
+
+def test_a_replica_asks_for_the_accelerator_that_is_named() -> None:
+    class Nothing:
+        """A replica."""
+
+    resources = Resources(num_cpus=0.1, num_gpus=1, accelerator_type="L4")
+    assert deployment(Nothing, "gpu", resources, Replicas()).ray_actor_options == {"num_cpus": 0.1, "num_gpus": 1, "accelerator_type": "L4"}
+
+
+def test_the_device_follows_the_reservation_and_a_gpu_that_is_missing_is_told(tiny_bundle: Any) -> None:
+    gpu = Resources(num_cpus=1, num_gpus=1)
+    assert [GeneratorConfig(resources=gpu, device=device).on for device in ("auto", "cuda", "cpu")] == ["cuda", "cuda", "cpu"]
+    assert GeneratorConfig().on == "cpu"
+    if torch.cuda.is_available():
+        pytest.skip("a GPU is here")
+    with pytest.raises(ConfigError, match="device: got 'cuda' and CUDA finds no GPU in this process"):
+        GeneratorReplica(ServeConfig(bundle=str(tiny_bundle.path), generator=GeneratorConfig(resources=gpu)))
 
 
 @pytest.mark.parametrize("bounds", [{"min_replicas": 3}, {"max_replicas": 4, "target_ongoing": 64}, {"max_queued": 0}], ids=str)

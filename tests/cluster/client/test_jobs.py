@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from cluster import LiyouClient
-from cluster.client.jobs import CONFIG, ENTRYPOINT, KIND, RAY_VERSION, RELEASE, release
+from cluster.client.dashboard import RAY_VERSION
+from cluster.client.jobs import CONFIG, ENTRYPOINT, KIND, RELEASE, release
 from common.errors import BadInput, ConfigError, JobFailed, NoResources, NotFound, Unauthorised, Unavailable, VersionMismatch
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -126,7 +127,7 @@ def test_tokens_addresses_and_versions_that_are_wrong_are_told(server, dashboard
         LiyouClient(address="head:8265")
     with pytest.raises(BadInput, match="address: got nothing"):
         LiyouClient().train({})
-    with pytest.raises(NotFound, match="no such job"):
+    with pytest.raises(NotFound, match="there is none; `liyou jobs list`"):
         LiyouClient(address=server.url, token=TOKEN).job("liyou-train-none")
     dashboard.ray_version = "2.40.0"
     with pytest.raises(VersionMismatch, match=r"runs Ray 2\.40\.0; this client is of Ray"):

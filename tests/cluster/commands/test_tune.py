@@ -39,7 +39,8 @@ def test_presets_name_a_training_and_change_it() -> None:
     study = read_study("demo", ["num_trials=9"])
     demo = yaml.safe_load((ROOT / "train_app" / "configs" / "demo.yaml").read_text(encoding="utf-8"))
     assert study.num_trials == 9
-    assert study.train.decoding.temperature == demo["decoding"]["temperature"] and study.train.data.licence == demo["data"]["licence"]
+    assert study.train.decoding.temperature == demo["decoding"]["temperature"]
+    assert study.train.data.licence == demo["data"]["licence"]
     assert study.train.adversarial.rounds == 2
 
 

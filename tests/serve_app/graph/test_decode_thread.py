@@ -121,6 +121,24 @@ def test_an_engine_that_breaks_fails_what_runs_and_what_comes_later_at_once() ->
     assert isinstance(thread.broken, RuntimeError)
 
 
+def test_what_a_sequence_takes_is_measured_and_shared_by_those_that_run_together() -> None:
+    thread = DecodeThread(tiny_engine)
+    assert thread.seconds_a_sequence == 0.0
+    asyncio.run(thread.generate([prompted(1)], decoding=DECODING))
+    alone = thread.seconds_a_sequence
+    for _ in range(5):
+        asyncio.run(thread.generate([prompted(seed) for seed in range(8)], decoding=DECODING))
+    thread.close()
+    assert 0 < thread.seconds_a_sequence < alone
+
+
+def test_cancelled_sequences_are_time_and_no_work() -> None:
+    thread = DecodeThread(Stuck)
+    asyncio.run(thread.generate([prompted(1)], decoding=DECODING, within_s=0.1))
+    thread.close()
+    assert thread.seconds_a_sequence > 0.05
+
+
 def test_closing_ends_the_thread_and_whoever_waits() -> None:
     thread = DecodeThread(Stuck)
 
