@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -27,6 +27,19 @@ def describe(error: ValidationError) -> str:
         got = "" if problem["type"] == "missing" else f"; got {problem['input']!r:.80}"
         lines.append(f"{where}: {problem['msg']}{got}")
     return "\n".join(lines)
+
+
+Device = Literal["auto", "cpu", "cuda"]
+"""Where a model computes. auto: on the GPU that was reserved, or else on the processor."""
+
+
+def resolved(device: Device, *, num_gpus: float) -> Literal["cpu", "cuda"]:
+    """Raises ValueError where Ray would hide the GPU that is asked for: without a reservation it shows a process none."""
+    if device == "cuda" and not num_gpus:
+        raise ValueError("device is cuda and no GPU is reserved, so Ray would hide every one of them; reserve some")
+    if device == "auto":
+        return "cuda" if num_gpus else "cpu"
+    return device
 
 
 def parse(data: object, model: type[Model], *, source: str) -> Model:

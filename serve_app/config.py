@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from common.config import Frozen
+from common.config import Device, Frozen, resolved
 from serve_app.http.limits import HttpLimits
 
 
@@ -55,9 +55,7 @@ class FeaturesConfig(Frozen):
 class GeneratorConfig(Frozen):
     resources: Resources = Resources(num_cpus=1.0)
     replicas: Replicas = Replicas()
-    device: Literal["auto", "cpu", "cuda"] = Field(
-        "auto", description="auto: cuda where num_gpus is above 0; where CUDA is missing then, the replica refuses to start"
-    )
+    device: Device = Field("auto", description="auto: cuda where num_gpus is above 0; where CUDA is missing then, a replica does not start")
     dtype: Literal["fp32", "bf16"] | None = Field(
         None, description="null: as the bundle was trained. bf16 is quicker where the processor has it; texts then differ in a few of 100"
     )
@@ -68,15 +66,13 @@ class GeneratorConfig(Frozen):
 
     @model_validator(mode="after")
     def _visible(self) -> "GeneratorConfig":
-        if self.device == "cuda" and not self.resources.num_gpus:
-            raise ValueError("device is cuda and resources.num_gpus is 0, so Ray would hide every GPU from the replica; reserve some")
+        assert self.on in ("cpu", "cuda")
         return self
 
     @property
     def on(self) -> Literal["cpu", "cuda"]:
-        if self.device == "auto":
-            return "cuda" if self.resources.num_gpus else "cpu"
-        return self.device
+        """Where it computes. Raises ValueError where that cannot be."""
+        return resolved(self.device, num_gpus=self.resources.num_gpus)
 
 
 class QualityConfig(Frozen):

@@ -7,7 +7,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from common.config import Frozen
+from common.config import Device, Frozen, resolved
 from common.domain.decoding import DecodingParams
 
 DiscriminatorLoss = Literal["bce", "hinge", "bt", "wgan"]
@@ -140,7 +140,8 @@ class EvaluationConfig(Frozen):
 
 class RuntimeConfig(Frozen):
     num_workers: int = Field(1, ge=1, description="data-parallel training processes")
-    use_gpu: bool = False
+    use_gpu: bool = Field(False, description="reserve a GPU for each worker")
+    device: Device = Field("auto", description="auto: cuda where use_gpu is set; where CUDA is missing then, the run is refused")
     threads_per_worker: int = Field(2, ge=1, description="OpenMP threads; resuming to the bit wants the same number")
     bf16: bool = Field(
         False,
@@ -149,6 +150,16 @@ class RuntimeConfig(Frozen):
     max_failures: int = Field(3, ge=0, description="workers lost before the run gives up; each time it resumes from the last checkpoint")
     checkpoint_every: int = Field(25, ge=1, description="optimiser steps between checkpoints: the most that a killed worker loses")
     slots: int = Field(64, ge=1, description="sequences decoded at once in rollouts")
+
+    @model_validator(mode="after")
+    def _visible(self) -> "RuntimeConfig":
+        assert self.on in ("cpu", "cuda")
+        return self
+
+    @property
+    def on(self) -> Literal["cpu", "cuda"]:
+        """Where the workers compute. Raises ValueError where that cannot be."""
+        return resolved(self.device, num_gpus=float(self.use_gpu))
 
 
 class TrainConfig(Frozen):

@@ -59,7 +59,7 @@ DEPLOYMENT = (*APP, "deployments", 0)
         ((*APP, "autoscaling_policy", "policy_kwargs"), {"target_wait": 2}, "unexpected keyword argument 'target_wait'"),
         ((*APP, "autoscaling_policy", "policy_kwargs"), {"target_wait_s": -1}, "expected target_wait_s > 0"),
         ((*APP, "args"), {"generater": {}}, "generater"),
-        ((*APP, "args"), {"generator": {"device": "cuda"}}, "device is cuda and resources.num_gpus is 0"),
+        ((*APP, "args"), {"generator": {"device": "cuda"}}, "device is cuda and no GPU is reserved"),
         ((*DEPLOYMENT, "name"), "generater", "generater: no such deployment; there are api, features, generator, quality"),
         (("http_options", "request_timeout_s"), 3, "request_timeout_s: got 3; a storefront may ask for"),
         (("applications",), [], "deployed, this would delete all that run"),

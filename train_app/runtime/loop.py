@@ -31,7 +31,7 @@ from train_app.runtime.setting_up import open_workbench
 from train_app.runtime.start import Start, begun
 from train_app.runtime.tracking import read_story
 from train_app.stages.discriminator.training import GROUP
-from train_app.stages.parallel import Parallel
+from train_app.stages.parallel import CPU, Parallel
 from train_app.stages.plan import run_stages
 from train_app.stages.state import OnProgress, Progress, State
 from train_app.stages.workbench import Workbench
@@ -56,7 +56,8 @@ def train(payload: dict[str, object]) -> dict[str, JsonValue]:
     inputs, mailbox = task.inputs, payload["mailbox"]
     assert isinstance(mailbox, Queue)
     context = ray.train.get_context()
-    parallel = Parallel(context.get_world_rank(), context.get_world_size(), ray.train.torch.get_device())
+    device = ray.train.torch.get_device() if config.runtime.on == "cuda" else CPU
+    parallel = Parallel(context.get_world_rank(), context.get_world_size(), device)
 
     story = read_story(Path(config.out) / "runs" / inputs[:16])
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import ray.train
 from pydantic import Field
-from ray.train.torch import TorchTrainer
+from ray.train.torch import TorchConfig, TorchTrainer
 from ray.util.queue import Queue
 
 from common import errors
@@ -45,7 +45,7 @@ def run_digest(config: TrainConfig, *, data_digest: str, base_digest: str, pack_
     """Over all that weights and thresholds depend on: the same run may go on elsewhere, with more workers, in another folder, and what was
     begun on another base, pack, prompt or format of states never does."""
     content = config.model_dump(mode="json")
-    for name in ("num_workers", "use_gpu", "max_failures"):
+    for name in ("num_workers", "use_gpu", "device", "max_failures"):
         del content["runtime"][name]
     del content["out"], content["data"]["snapshot"]
     del content["base"]["source"]
@@ -119,6 +119,8 @@ def _run(config: TrainConfig, task: Task, on_progress: OnProgress | None) -> tup
     assert ray.is_initialized(), "open a session with cluster.session.connect before fit()"
     # Workers import torch and transformers first: on a busy machine that took longer than Ray's minute.
     os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", "600")
+    if config.runtime.on == "cuda":
+        _check_cuda()
     folder = run_folder(config, task.inputs)
     tracking = Tracking(folder, on_progress=on_progress)
     mailbox = Queue(actor_options={"num_cpus": 0})
@@ -126,6 +128,7 @@ def _run(config: TrainConfig, task: Task, on_progress: OnProgress | None) -> tup
     trainer = TorchTrainer(
         train,  # type: ignore[arg-type]  # Ray keeps what it returns; its stubs say it may not
         train_loop_config=payload,
+        torch_config=TorchConfig(backend="nccl" if config.runtime.on == "cuda" else "gloo"),
         scaling_config=ray.train.ScalingConfig(
             num_workers=config.runtime.num_workers,
             use_gpu=config.runtime.use_gpu,
@@ -150,6 +153,22 @@ def _run(config: TrainConfig, task: Task, on_progress: OnProgress | None) -> tup
         raise _error(str(returned["error"]), str(returned["message"]))
     assert result.checkpoint is not None, "every stage ends with a checkpoint"
     return returned, str(result.checkpoint.path)
+
+
+def _check_cuda() -> None:
+    """Ray counts the GPUs it was told of; a torch without CUDA there would cost minutes of failed starts before anybody says so."""
+
+    def found() -> bool:
+        import torch
+
+        return torch.cuda.is_available()
+
+    if not ray.cluster_resources().get("GPU"):  # type: ignore[no-untyped-call]
+        raise errors.NoResources("runtime.use_gpu: no node of the cluster has a GPU; add one, or leave use_gpu out")
+    if not ray.get(ray.remote(num_gpus=1)(found).remote()):
+        raise errors.ConfigError(
+            "runtime.device: a GPU was reserved and CUDA finds none there; take an image with CUDA, or set runtime.device=cpu"
+        )
 
 
 def _error(kind: str, message: str) -> errors.LiyouError:

@@ -17,7 +17,14 @@ from common.errors import BadInput, ConfigError
 
 DOCUMENT = (Path(__file__).resolve().parents[3] / "docs" / "jobs.md").read_text(encoding="utf-8")
 LINES = [line.strip() for line in DOCUMENT.splitlines() if line.startswith("    liyou")]
-STUDY = "name: first\ntrain: demo\nspace:\n  adversarial.weights.realism: {low: 0, high: 2}\n  adversarial.weights.codes: {low: 0, high: 1}\n  adversarial.weights.controls: {low: 0, high: 2}\n"
+STUDY = """
+name: first
+train: demo
+space:
+  adversarial.weights.realism: {low: 0, high: 2}
+  adversarial.weights.codes: {low: 0, high: 1}
+  adversarial.weights.controls: {low: 0, high: 2}
+"""
 
 
 class Dashboard:

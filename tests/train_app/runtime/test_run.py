@@ -4,10 +4,12 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 
 from cluster.session import connect
 from common.bundle.load import load_bundle
-from common.errors import BadInput
+from common.errors import BadInput, ConfigError, NoResources
+from train_app.config import RuntimeConfig
 from train_app.runtime.loop import public_config
 from train_app.runtime.run import absolute, fit, run_digest
 
@@ -41,6 +43,27 @@ def test_a_manifest_tells_the_packs_name_and_no_path(tiny_shop) -> None:
     elsewhere = outside.model_copy(update={"data": tiny_shop.data.model_copy(update={"pack": "s3://bucket/corner-shop"})})
     read = {"data_digest": "d", "base_digest": "b", "pack_digest": "p"}
     assert run_digest(outside, **read) == run_digest(elsewhere, **read), "what it holds counts, not where it lies"
+
+
+def test_the_device_is_where_it_runs_and_follows_what_is_reserved(tiny_shop) -> None:
+    assert RuntimeConfig().on == RuntimeConfig(use_gpu=True, device="cpu").on == "cpu"
+    assert RuntimeConfig(use_gpu=True).on == "cuda"
+    with pytest.raises(ValueError, match="device is cuda and no GPU is reserved"):
+        RuntimeConfig(device="cuda")
+    read = {"data_digest": "d", "base_digest": "b", "pack_digest": "p"}
+    on_gpus = tiny_shop.model_copy(update={"runtime": tiny_shop.runtime.model_copy(update={"use_gpu": True, "device": "cpu"})})
+    assert run_digest(on_gpus, **read) == run_digest(tiny_shop, **read)
+
+
+@pytest.mark.ray
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is here")
+@pytest.mark.filterwarnings("default")
+def test_a_reserved_gpu_that_is_none_is_refused_before_anything_starts(tiny_shop) -> None:
+    asked = tiny_shop.model_copy(update={"runtime": tiny_shop.runtime.model_copy(update={"use_gpu": True})})
+    with connect(num_cpus=2, num_gpus=0), pytest.raises(NoResources, match=r"runtime\.use_gpu: no node of the cluster has a GPU"):
+        fit(asked)
+    with connect(num_cpus=2, num_gpus=1), pytest.raises(ConfigError, match=r"runtime\.device: a GPU was reserved and CUDA finds none"):
+        fit(asked)
 
 
 @pytest.mark.ray
