@@ -56,7 +56,7 @@ def tune(
     runtime = chosen.train.runtime
     # A driver and the workers for each trial, and one more run for a shared start.
     num_cpus = (chosen.max_concurrent + 1) * (1 + runtime.num_workers)
-    with connect(num_cpus=None if address else num_cpus, address=address, num_threads=runtime.threads_per_worker):
+    with connect(num_cpus=None if address else num_cpus, address=address, num_threads=runtime.threads_per_worker, dashboard=True):
         if as_json:
             result = search(chosen, _json_lines(), resume=resume, clock=time.monotonic)
             print(orjson.dumps(result.model_dump(mode="json")).decode())

@@ -60,7 +60,7 @@ def test_trials_share_sft_and_the_winner_is_a_bundle_that_names_its_study(tiny_s
     train = tiny_shop.model_copy(update={"filtering": tiny_shop.filtering.model_copy(update={"rounds": 0})})
     config = parse({"name": "tiny", "train": train.model_dump(mode="json"), "space": space, "num_trials": 2}, TuneConfig, source="test")
     seen = []
-    with connect(num_cpus=4):
+    with connect(num_cpus=4, dashboard=True):
         result = tune(config, lambda rows, now: seen.append((rows, now)), clock=time.monotonic)
     assert [trial.kind for trial in result.trials] == ["default", "no discriminator"]
     assert result.num("finished") == 2
