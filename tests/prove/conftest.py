@@ -173,6 +173,12 @@ def one_thread() -> None:
 # ---- processes -----------------------------------------------------------------------------------------------------
 
 
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
 @contextmanager
 def run_liyou(*words: str, stderr: IO[bytes] | int) -> Iterator[subprocess.Popen[bytes]]:
     """A command as a process of its own; it and all that it started are gone afterwards, each ended by its id. What stays is a failure."""
@@ -231,9 +237,7 @@ def serving() -> Callable[..., AbstractContextManager[Server]]:
 @pytest.fixture(scope="module")
 def server(shop: Shop, bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """The bundle with the shop's snapshot, on a free port."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = str(probe.getsockname()[1])
+    port = str(free_port())
     log = tmp_path_factory.mktemp("server") / "serve.log"
     with run_server("--bundle", str(bundle), "--snapshot", str(shop.folder), "--port", port, log=log) as running:
         yield running

@@ -4,7 +4,6 @@ import json
 import os
 import secrets
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -19,6 +18,8 @@ import pytest
 from cluster import LiyouClient
 from common.errors import ConfigError, NoResources, Unauthorised, VersionMismatch
 
+from .conftest import free_port
+
 ROOT = Path(__file__).resolve().parents[2]
 START_S = 120.0
 
@@ -30,12 +31,6 @@ class Head:
     address: str
     token: str
     environment: dict[str, str]
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @pytest.fixture(scope="module")
