@@ -44,8 +44,8 @@ def main() -> None:
         "machine": torch.cuda.get_device_name(),
         "torch": torch.__version__,
     }
-    for part in (canaries, same_tokens, serving, training, decoding):
-        name = part.__name__
+    parts = (canaries, same_tokens, serving, training, decoding_starter, decoding_half_billion)
+    for name, part in ((part.__name__, part) for part in parts):
         began = time.monotonic()
         try:
             told[name] = part()
@@ -88,20 +88,27 @@ def same_tokens() -> dict[str, object]:
     return found
 
 
-def decoding() -> dict[str, object]:
+def decoding_starter() -> dict[str, object]:
+    return decoding(starter)
+
+
+def decoding_half_billion() -> dict[str, object]:
+    return decoding(half_billion)
+
+
+def decoding(make: Callable[[], PreTrainedModel]) -> dict[str, object]:
     """New tokens a second: median of REPEATS, the ways interleaved; and how many times `generate` that is."""
     found: dict[str, object] = {}
-    for name, make in (("starter", starter), ("qwen2 0.5B", half_billion)):
-        for batch in BATCHES:
-            medians = {way: statistics.median(rates) for way, rates in measured(make(), batch).items()}
-            found[f"{name}, {batch} at once"] = {
-                **{way: round(rate) for way, rate in medians.items()},
-                **{f"{way} / generate": round(medians[way] / medians["generate"], 2) for way in medians if way != "generate"},
-            }
-            print(name, batch, found[f"{name}, {batch} at once"], flush=True)
-            gc.collect()
-            torch.cuda.empty_cache()
-            torch.compiler.reset()
+    for batch in BATCHES:
+        medians = {way: statistics.median(rates) for way, rates in measured(make(), batch).items()}
+        found[f"{batch} at once"] = {
+            **{way: round(rate) for way, rate in medians.items()},
+            **{f"{way} / generate": round(medians[way] / medians["generate"], 2) for way in medians if way != "generate"},
+        }
+        print(make.__name__, batch, found[f"{batch} at once"], flush=True)
+        gc.collect()
+        torch.cuda.empty_cache()
+        torch.compiler.reset()
     return found
 
 
