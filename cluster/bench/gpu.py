@@ -49,8 +49,9 @@ def main() -> None:
         began = time.monotonic()
         try:
             told[name] = part()
-        except Exception:  # one part that breaks leaves the others' figures
-            told[name] = {"broke": traceback.format_exc()[-3000:]}
+        except Exception as error:  # one part that breaks leaves the others' figures
+            traceback.print_exc()
+            told[name] = {"broke": f"{type(error).__name__}: {str(error)[-300:]}"}
         told[f"{name}_s"] = round(time.monotonic() - began, 1)
         print(name, json.dumps(told[name], ensure_ascii=False)[:3000], flush=True)
         RESULTS.parent.mkdir(parents=True, exist_ok=True)
