@@ -9,7 +9,7 @@ from common.errors import BadInput, LiyouError, NotFound
 COMMANDS = {
     "demo": "From nothing to three served pages in ten minutes: shop, training, evaluation, promotion, serving.",
     "shop": "Simulate a shop: catalogue, people, behaviour and annotated reasons.",
-    "base": "Base models: fetch the real one, trim a vocabulary.",
+    "base": "Base models: fetch the real one, trim a vocabulary, bring one to a bucket.",
     "pack": "A business domain as data: begin a pack of your own, check it.",
     "data": "Raw tables: import, build a snapshot, show it, forget a user.",
     "train": "Train a bundle: SFT, discriminator, adversarial rounds, filtering, selection.",

@@ -8,7 +8,6 @@ import os
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import ray
 from pydantic import BaseModel, Field
@@ -27,8 +26,8 @@ Tell = Callable[[BaseModel], None]
 
 
 class EvaluateConfig(Frozen):
-    bundle: str = Field(min_length=1, description="folder, or version or alias of the registry")
-    snapshot: str = Field(min_length=1, description="folder; its test rows are read")
+    bundle: str = Field(min_length=1, description="folder, s3://BUCKET/REGISTRY/VERSION, or version or alias of the registry")
+    snapshot: str = Field(min_length=1, description="folder or s3:// name; its test rows are read")
     registry: str | None = Field(None, description="URI; null: `bundle` is a folder")
     pack: str | None = Field(None, description="folder or s3:// URI of a pack that does not ship")
     rows: int = Field(500, ge=1, description="test rows, at most")
@@ -73,13 +72,11 @@ def tune(config: TuneConfig, tell: Tell) -> BaseModel:
 
 def evaluate(config: EvaluateConfig, tell: Tell) -> BaseModel:
     from cluster.commands.evaluate import measured
-    from common.artifacts.registry import Registry
-    from common.artifacts.storage import open_storage
     from common.bundle.load import load_bundle
-    from common.bundle.published import fetch_bundle
+    from common.bundle.published import bundle_folder
 
-    folder = fetch_bundle(Registry(open_storage(config.registry)), config.bundle) if config.registry else Path(config.bundle)
-    return measured(load_bundle(folder, policy=config.pack), Path(config.snapshot), rows=config.rows, quiet=True)
+    bundle = load_bundle(bundle_folder(config.bundle, config.registry), policy=config.pack)
+    return measured(bundle, config.snapshot, rows=config.rows, quiet=True)
 
 
 KINDS = {

@@ -1,6 +1,7 @@
 """What all tests share: where the shared data lies, deterministic property tests, and no network."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,21 @@ def shared_data() -> Path:
     if not SHARED_DATA.is_dir():
         pytest.skip(f"shared data is absent: {SHARED_DATA} does not exist; its tests did not run")
     return SHARED_DATA
+
+
+@pytest.fixture
+def bucket(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[str]:
+    """In-process moto, with a cache of its own. It proves no signatures, checksums or network faults: those are tests/prove's."""
+    import boto3
+    from moto import mock_aws
+
+    for name, value in {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_DEFAULT_REGION": "us-east-1"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    with mock_aws():
+        boto3.client("s3").create_bucket(Bucket="shop-bundles")
+        yield "shop-bundles"
 
 
 # A test may be skipped for these reasons and for no other: a skip nobody decided on hides a failure.

@@ -16,11 +16,12 @@ from ray.tune.search.optuna import OptunaSearch
 from ray.util.queue import Queue
 
 from common.artifacts.digest import canonical_json, sha256_bytes
-from common.artifacts.storage import Storage, open_storage
+from common.artifacts.storage import Storage, for_ray, open_storage
 from common.bundle.manifest import StudyRef
 from common.errors import ArtifactNotFound, ConfigError, Unavailable
-from train_app.runtime.run import absolute, fit, run_folder
-from train_app.runtime.tracking import read_story
+from train_app.runtime.loop import run_place
+from train_app.runtime.run import absolute, fit
+from train_app.runtime.tracking import on_this_node, read_story
 from train_app.stages.sft import STAGE as SFT_STAGE
 from train_app.stages.state import Progress
 from tune_app.config import TuneConfig
@@ -72,7 +73,7 @@ def tune(config: TuneConfig, on_event: OnEvent | None = None, *, resume: bool = 
     os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", SAVED_EVERY_S)
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # its header is printed whatever `verbose` says; the old one keeps quiet
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    mailbox = Queue(actor_options={"num_cpus": 0})
+    mailbox = Queue(actor_options=on_this_node())
     starts = SharedStarts(starts_actor(config, mailbox))
     trainable = ray.tune.with_resources(ray.tune.with_parameters(run_trial, config=config, starts=starts, mailbox=mailbox), {"CPU": 1})
     with watched(config.name, mailbox, on_event):
@@ -130,9 +131,10 @@ def claimed(config: TuneConfig, storage: Storage, *, resume: bool) -> str:
 
 
 def tuner(config: TuneConfig, trainable: Callable[..., None], *, resume: bool) -> ray.tune.Tuner:
-    path = f"{config.uri}/{STATE}"
-    if resume and ray.tune.Tuner.can_restore(path):
-        return ray.tune.Tuner.restore(path, trainable=trainable, resume_unfinished=True, resume_errored=True)
+    storage_path, filesystem = for_ray(config.uri)
+    path = f"{storage_path}/{STATE}"
+    if resume and ray.tune.Tuner.can_restore(path, storage_filesystem=filesystem):
+        return ray.tune.Tuner.restore(path, trainable=trainable, resume_unfinished=True, resume_errored=True, storage_filesystem=filesystem)
     sampler = optuna.samplers.TPESampler(seed=config.seed, n_startup_trials=config.startup_trials, multivariate=True)
     search = OptunaSearch(
         space=distributions(config),
@@ -151,7 +153,8 @@ def tuner(config: TuneConfig, trainable: Callable[..., None], *, resume: bool) -
         ),
         run_config=ray.tune.RunConfig(
             name=STATE,
-            storage_path=config.uri,
+            storage_path=storage_path,
+            storage_filesystem=filesystem,
             failure_config=ray.tune.FailureConfig(max_failures=config.max_failures),
             callbacks=[Watcher(config.name)],
             verbose=0,
@@ -217,6 +220,6 @@ def study_ref(config: TuneConfig, digest: str, trials: Sequence[TrialResult], ch
 def sft_begun(config: TuneConfig, trials: Sequence[TrialResult]) -> dict[str, int]:
     """Counted in what the runs wrote down themselves, trials included: a shared start was trained once if nobody else has a first step."""
     runs = dict.fromkeys([trial.start for trial in trials] + [trial.run for trial in trials])
-    stories = {run: read_story(run_folder(config.train, run)) for run in runs if run}
+    stories = {run: read_story(run_place(config.train, run)) for run in runs if run}
     begun = {run: sum(one.stage == SFT_STAGE and one.step == 1 for one in story) for run, story in stories.items()}
     return {run: times for run, times in begun.items() if times}

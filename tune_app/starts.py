@@ -13,6 +13,7 @@ from common.errors import ArtifactNotFound
 from train_app.config import TrainConfig
 from train_app.runtime.run import fit_until, run_inputs
 from train_app.runtime.start import SHARED_UNTIL, Checkpointed, Start, shared_part
+from train_app.runtime.tracking import on_this_node
 from train_app.stages.state import Progress
 from tune_app.config import TuneConfig
 from tune_app.watching import Mailbox, told
@@ -74,4 +75,4 @@ class SharedStarts:
 
 def starts_actor(config: TuneConfig, mailbox: Mailbox) -> "ActorHandle[Starts]":
     """On the node of the driver; it reserves nothing, the runs that it starts reserve their own."""
-    return ray.remote(num_cpus=0, max_concurrency=config.max_concurrent)(Starts).remote(config, mailbox)  # type: ignore[call-overload, no-any-return]  # Ray's stubs know no class with options
+    return ray.remote(max_concurrency=config.max_concurrent, **on_this_node())(Starts).remote(config, mailbox)  # type: ignore[call-overload, no-any-return]  # Ray's stubs know no class with options

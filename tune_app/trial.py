@@ -5,7 +5,8 @@ from collections.abc import Mapping
 import ray.tune
 from pydantic import JsonValue
 
-from train_app.runtime.run import fit_until, run_folder, run_inputs
+from train_app.runtime.loop import run_place
+from train_app.runtime.run import fit_until, run_inputs
 from train_app.runtime.tracking import read_story
 from train_app.stages.state import Progress
 from train_app.stages.validation import SFT, stage_of
@@ -66,7 +67,7 @@ def run_trial(values: dict[str, JsonValue], config: TuneConfig, starts: SharedSt
         if (report := rounds.learn(progress)) is not None:
             ray.tune.report(report)
 
-    for progress in read_story(run_folder(train, inputs)):
+    for progress in read_story(run_place(train, inputs)):
         on_progress(progress)
     halted = fit_until(train, on_progress, until=UNTIL, start=start)
     last = rounds.report(list(rounds.validation)[-1])

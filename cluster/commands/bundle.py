@@ -12,11 +12,11 @@ from rich.console import Console
 from rich.table import Table
 
 from common.artifacts.registry import Move, Registry
-from common.artifacts.storage import open_storage
+from common.artifacts.storage import is_bucket, open_storage
 from common.bundle.admission import admit, read_manifest
 from common.bundle.manifest import MANIFEST, BundleManifest, Metric
 from common.bundle.promotion import PromotionRules, reasons_against
-from common.bundle.published import fetch_bundle, published_manifest
+from common.bundle.published import bundle_folder, fetch_bundle, published_manifest
 from common.config import load_config
 from common.errors import ArtifactNotFound, CanaryFailed, ConfigError, PromotionRefused
 
@@ -136,7 +136,7 @@ def promote(
     expected: Expected = None,
     rules: Annotated[Path | None, typer.Option(help="YAML: required_metrics, rails, require_signature, least_rows")] = None,
     snapshot: Annotated[
-        Path | None, typer.Option(help="measure it, and what is live, on the test rows of this snapshot first; else manifests are compared")
+        str | None, typer.Option(help="measure it, and what is live, on the test rows of this snapshot first; else manifests are compared")
     ] = None,
     rows: Annotated[int, typer.Option(min=1, help="test rows of --snapshot, at most")] = 500,
     base: Base = None,
@@ -209,19 +209,19 @@ def diff(one: Name, other: Name, registry: RegistryUri = "registry", as_json: Js
 
 def _find(name: str, registry: str) -> tuple[BundleManifest, dict[str, str]]:
     """The manifest, and the registry's aliases where the bundle is in it."""
-    if _is_folder(name):
-        return read_manifest(Path(name))[0], {}
+    if _is_place(name):
+        return read_manifest(bundle_folder(name, None))[0], {}
     store = Registry(open_storage(registry))
     return published_manifest(store, name), store.aliases()
 
 
 def _folder(name: str, registry: str) -> Path:
-    return Path(name) if _is_folder(name) else fetch_bundle(Registry(open_storage(registry)), name)
+    return bundle_folder(name, None if _is_place(name) else registry)
 
 
-def _is_folder(name: str) -> bool:
+def _is_place(name: str) -> bool:
     """Ids and aliases hold no slash or dot, so a word that is not a folder here is one of those. Raises ArtifactNotFound for a path."""
-    if (Path(name) / MANIFEST).is_file():
+    if is_bucket(name) or (Path(name) / MANIFEST).is_file():
         return True
     if "/" in name or name.startswith("."):
         raise ArtifactNotFound(f"{name}: no {MANIFEST} there, so it is no bundle")
@@ -229,7 +229,7 @@ def _is_folder(name: str) -> bool:
 
 
 def _measured_again(
-    manifest: BundleManifest, folder: Path, snapshot: Path, *, rows: int, base: str | None, pack: str | None
+    manifest: BundleManifest, folder: Path, snapshot: str, *, rows: int, base: str | None, pack: str | None
 ) -> BundleManifest:
     """The manifest with what the bundle is worth on these rows instead of what it was worth on those of its own data."""
     from cluster.commands.evaluate import measured

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated
 
 import orjson
@@ -73,27 +74,34 @@ def build(
         Path,
         typer.Argument(help="folder with products.jsonl and, if there are, events, users, reasons, preferences (.jsonl, .csv, .parquet)"),
     ],
-    out: Annotated[Path, typer.Option("--out", help="folder of the snapshot; one that stands there is replaced")],
+    out: Annotated[
+        str, typer.Option("--out", help="folder of the snapshot, one that stands there is replaced; or s3://BUCKET/PREFIX to publish it in")
+    ],
     mapping: Map = None,
     as_json: Json = False,
 ) -> None:
     """A snapshot: what training reads and serving looks up, with a digest that names its content.
 
     Unknown columns, rejected rows and rows about unknown products are counted here and kept in the snapshot's manifest.json and
-    rejects.jsonl. A build that fails leaves the old snapshot as it was.
+    rejects.jsonl. A build that fails leaves the old snapshot as it was. In a bucket every snapshot has a name of its own, printed as `out`.
     """
+    from common.artifacts.registry import Registry
+    from common.artifacts.storage import is_bucket, open_storage
     from common.features.column_map import load_column_map
     from common.features.snapshot_build import build_snapshot
 
-    with rows_read(quiet=as_json) as on_progress:
-        manifest = build_snapshot(source, out, mapping=load_column_map(mapping) if mapping else None, on_progress=on_progress)
+    with TemporaryDirectory(prefix="liyou-snapshot-") as temporary, rows_read(quiet=as_json) as on_progress:
+        folder = Path(temporary) / "snapshot" if is_bucket(out) else Path(out)
+        manifest = build_snapshot(source, folder, mapping=load_column_map(mapping) if mapping else None, on_progress=on_progress)
+        if is_bucket(out):
+            out = f"{out.rstrip('/')}/{Registry(open_storage(out)).publish(folder)}"
     tables = {name: table.model_dump(exclude={"digest"}) for name, table in manifest.tables.items() if table.source}
     show_report({"out": str(out), "digest": manifest.digest, "tables": tables}, as_json)
 
 
 @app.command()
 def show(
-    snapshot: Annotated[Path, typer.Argument(help="folder that `liyou data build` wrote")],
+    snapshot: Annotated[str, typer.Argument(help="folder or s3:// name that `liyou data build` printed")],
     user: Annotated[str | None, typer.Option(help="what a prompt would know of this user")] = None,
     product: Annotated[str | None, typer.Option(help="what a prompt would know of this product")] = None,
     at: Annotated[
@@ -131,7 +139,7 @@ def show(
 
 @app.command()
 def forget(
-    snapshot: Annotated[Path, typer.Argument(help="folder that `liyou data build` wrote")],
+    snapshot: Annotated[Path, typer.Argument(help="folder that `liyou data build` wrote; one in a bucket is built anew without the user")],
     user: Annotated[str, typer.Argument(help="id of the user")],
     as_json: Json = False,
 ) -> None:

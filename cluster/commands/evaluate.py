@@ -20,8 +20,8 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions
 
 @app.command()
 def evaluate(
-    bundle: Annotated[str, typer.Argument(help="folder of a bundle, or a version or alias of --registry")],
-    snapshot: Annotated[Path, typer.Option(help="folder that `liyou data build` made; its test rows are read")],
+    bundle: Annotated[str, typer.Argument(help="folder or s3:// name of a bundle, or a version or alias of --registry")],
+    snapshot: Annotated[str, typer.Option(help="folder or s3:// name that `liyou data build` printed; its test rows are read")],
     registry: Annotated[str | None, typer.Option(help="URI of a registry: a folder, file:///PATH or s3://BUCKET/PREFIX")] = None,
     base: Annotated[str | None, typer.Option(help="where the base lies on this machine, when not where the bundle says")] = None,
     pack: Annotated[str | None, typer.Option(help="folder or s3:// URI of a pack; its lexicon, knowledge and templates apply")] = None,
@@ -33,18 +33,15 @@ def evaluate(
     as_json: Annotated[bool, typer.Option("--json", help="the whole evaluation as one JSON object on stdout")] = False,
 ) -> None:
     """Measure a bundle as it would be served: the same candidates, verdicts and acceptance, with all the time it wants."""
-    from common.artifacts.registry import Registry
-    from common.artifacts.storage import open_storage
     from common.bundle.load import load_bundle
-    from common.bundle.published import fetch_bundle
+    from common.bundle.published import bundle_folder
     from train_app.evaluation.report.render import render
 
     if truth not in (None, "sample_shop"):
         raise BadInput(f"--truth: got {truth!r}; the only ground truth there is, is sample_shop")
     if report:
         report.parent.mkdir(parents=True, exist_ok=True)  # before minutes of work
-    folder = fetch_bundle(Registry(open_storage(registry)), bundle) if registry else Path(bundle)
-    loaded = load_bundle(folder, dtype=dtype, base=base, policy=pack)
+    loaded = load_bundle(bundle_folder(bundle, registry), dtype=dtype, base=base, policy=pack)
     found = measured(loaded, snapshot, rows=rows, k=k, truth=truth is not None, quiet=as_json)
     bundle_id = loaded.manifest.bundle_id
     if report:
@@ -59,7 +56,7 @@ def evaluate(
 
 
 def measured(
-    loaded: "LoadedBundle", snapshot: Path, *, rows: int, k: int | None = None, truth: bool = False, quiet: bool = False
+    loaded: "LoadedBundle", snapshot: str, *, rows: int, k: int | None = None, truth: bool = False, quiet: bool = False
 ) -> "Evaluation":
     """A bundle on a snapshot's test rows, with a bar on stderr."""
     from common.features.snapshot import Snapshot

@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import tempfile
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Literal, TypeVar
@@ -16,9 +17,9 @@ import orjson
 from pydantic import AwareDatetime, Field
 
 from common.artifacts.digest import canonical_json, file_digests, sha256_bytes, tree_digest
-from common.artifacts.storage import Storage
+from common.artifacts.storage import Storage, is_bucket, open_storage
 from common.config import Frozen, parse
-from common.errors import AliasConflict, AlreadyExists, ArtifactNotFound, BadInput, DigestMismatch, StorageUnreachable
+from common.errors import AliasConflict, AlreadyExists, ArtifactNotFound, BadInput, ConfigError, DigestMismatch, StorageUnreachable
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,79}")
 CONTENT = "v-"
@@ -55,7 +56,7 @@ class Registry:
         self.storage = storage
 
     def publish(self, folder: Path | str, *, version: str | None = None) -> str:
-        """Copies the folder in and returns its version id. Publishing the same again changes nothing.
+        """Copies the folder in and returns its version id. Publishing the same again writes the same bytes, which mends damaged ones.
 
         `version` names a folder that has a content id of its own, which may leave out files such as a report: the first one published
         under an id stands. Files go first and the version last, so that a publish cut short leaves no half version.
@@ -67,15 +68,13 @@ class Registry:
         if not digests:
             raise BadInput(f"{root}: an empty folder has nothing to publish")
         entry = Version(version=_checked_name(version or _content_id(digests)), files=digests)
-        if self._has(entry.version):
-            return entry.version
+        standing = set(self.describe(entry.version).files.values()) if self._has(entry.version) else None
         for path, digest in digests.items():
-            if not self.storage.exists(f"objects/{digest}"):
-                self.storage.put(f"objects/{digest}", (root / path).read_bytes())
-        try:
-            self.storage.put(_version_key(entry.version), canonical_json(entry), create_only=True)
-        except AlreadyExists:
-            return entry.version  # another publisher of the same content was faster; the ids say that nothing is lost
+            if standing is None or digest in standing:
+                self.storage.put_file(f"objects/{digest}", root / path)
+        if standing is None:
+            with suppress(AlreadyExists):  # another publisher of the same content was faster; the ids say that nothing is lost
+                self.storage.put(_version_key(entry.version), canonical_json(entry), create_only=True)
         return entry.version
 
     def versions(self) -> list[str]:
@@ -135,7 +134,7 @@ class Registry:
                 if not target.resolve().is_relative_to(temporary.resolve()):
                     raise DigestMismatch(f"version {entry.version} names the file {path!r}, which leaves its folder; refused")
                 target.parent.mkdir(parents=True, exist_ok=True)
-                target.write_bytes(self._object(entry.version, path, digest))
+                _check(entry.version, path, digest, self.storage.get_file(f"objects/{digest}", target))
             _replace_folder(temporary, place, entry.files)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
@@ -194,9 +193,35 @@ class Registry:
 
     def _object(self, version: str, path: str, digest: str) -> bytes:
         data = self.storage.get(f"objects/{digest}")
-        if (got := sha256_bytes(data)) != digest:
-            raise DigestMismatch(f"version {version}, file {path}: expected sha256 {digest}, got {got}; the registry's copy is damaged")
+        _check(version, path, digest, sha256_bytes(data))
         return data
+
+
+def local_folder(source: str | Path) -> Path:
+    """What lies at a path, or at s3://BUCKET/REGISTRY/VERSION (a version or an alias): then a verified copy in this machine's cache.
+
+    Raises ArtifactNotFound, DigestMismatch, StorageUnreachable; a path is not looked at.
+    """
+    if not is_bucket(source):
+        return Path(source).expanduser()
+    store, name = version_at(str(source))
+    return store.fetch(name)
+
+
+def version_at(uri: str) -> tuple[Registry, str]:
+    """The registry and the name in s3://BUCKET/REGISTRY/VERSION. Raises ConfigError."""
+    place, _, name = uri.rstrip("/").rpartition("/")
+    if not is_bucket(place) or not _NAME.fullmatch(name):
+        raise ConfigError(f"{uri!r}: expected s3://BUCKET/REGISTRY/VERSION, as `liyou base publish` and `liyou data build` print it")
+    return Registry(open_storage(place)), name
+
+
+def _check(version: str, path: str, expected: str, got: str) -> None:
+    if got != expected:
+        raise DigestMismatch(
+            f"version {version}, file {path}: expected sha256 {expected}, got {got}; the registry's copy is damaged, and publishing the "
+            "same folder again mends it"
+        )
 
 
 def _content_id(files: dict[str, str]) -> str:

@@ -4,20 +4,26 @@ Both kinds keep one promise: `create_only` lets exactly one of any number of wri
 bucket). Credentials, region and endpoint of a bucket are what boto3 finds by its own rules.
 """
 
-import atexit
 import os
 import re
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, BinaryIO, Protocol
 from urllib.parse import unquote, urlsplit
 
+from common.artifacts.digest import sha256_bytes, sha256_file
 from common.errors import AlreadyExists, ArtifactNotFound, BadInput, ConfigError, StorageUnreachable
 
+if TYPE_CHECKING:
+    from pyarrow.fs import FileSystem
+
 MAX_KEY_BYTES = 900
+PART_BYTES = 16 << 20
+"""Files above it go to a bucket and come back in parts of this size, each tried again by itself."""
 _SEGMENT = re.compile(r"[^./\\\x00-\x1f\x7f][^/\\\x00-\x1f\x7f]*")
 
 
@@ -42,14 +48,36 @@ class Storage(Protocol):
 
     def exists(self, key: str) -> bool: ...
 
-    def local_path(self, key: str) -> Path:
-        """A file on this machine with the object's bytes; not to be written to. Raises ArtifactNotFound."""
+    def put_file(self, key: str, path: Path) -> None:
+        """As `put`, for a file of any size: it is never in memory whole."""
+
+    def get_file(self, key: str, path: Path) -> str:
+        """Writes the object's bytes to `path` and returns their sha256, read back from there. Raises ArtifactNotFound."""
+
+
+def is_bucket(place: str | Path) -> bool:
+    return str(place).startswith("s3://")
+
+
+def located(place: str | Path) -> str:
+    """The place as another process on this machine finds it: a folder from the root, a bucket as it is. Raises ConfigError."""
+    if "://" in str(place) and not is_bucket(place):
+        raise ConfigError(f"{place}: expected a folder or s3://BUCKET/PREFIX")
+    return str(place).rstrip("/") if is_bucket(place) else str(Path(place).expanduser().resolve())
+
+
+def for_ray(place: str) -> tuple[str, "FileSystem | None"]:
+    """A place as Ray Train and Tune take it: `storage_path`, and `storage_filesystem` for a bucket, whose endpoint Arrow has to be told."""
+    storage = open_storage(place)
+    if not isinstance(storage, S3Storage):
+        return place, None
+    return storage.uri.removeprefix("s3://"), storage.filesystem()
 
 
 def open_storage(uri: str | Path, *, cache_dir: Path | None = None) -> Storage:
     """`file:///folder`, a plain path (created when first written), or `s3://bucket/prefix`. Raises ConfigError on another scheme.
 
-    `cache_dir` None: `.cache` inside the folder, or for a bucket a temporary folder that is removed when the process ends.
+    `cache_dir` None: `.cache` inside the folder, or for a bucket `node_cache()`, which all processes of this user share.
     """
     text = str(uri)
     if "://" not in text:
@@ -86,13 +114,45 @@ class FileStorage:
             return path.read_bytes()
 
     def put(self, key: str, data: bytes, *, create_only: bool = False) -> None:
+        with self._writing(key, create_only=create_only) as file:
+            file.write(data)
+
+    def list(self, prefix: str = "") -> list[str]:
+        start = self.root / prefix.rpartition("/")[0]
+        found = []
+        for folder, folders, files in os.walk(start):
+            folders[:] = [name for name in folders if not name.startswith(".")]
+            found += [(Path(folder) / name).relative_to(self.root).as_posix() for name in files if not name.startswith(".")]
+        return sorted(key for key in found if key.startswith(prefix))
+
+    def exists(self, key: str) -> bool:
+        return self._path(key).is_file()
+
+    def put_file(self, key: str, path: Path) -> None:
+        with self._writing(key) as file, path.open("rb") as source:
+            shutil.copyfileobj(source, file, 1 << 20)
+
+    def get_file(self, key: str, path: Path) -> str:
+        with self._reading(key):
+            shutil.copyfile(self._path(key), path)
+        return sha256_file(path)
+
+    def _path(self, key: str) -> Path:
+        path = self.root / checked_key(key)
+        if not path.resolve().is_relative_to(self.root.resolve()):
+            raise BadInput(f"key {key!r} leaves {self.uri} through a symbolic link")
+        return path
+
+    @contextmanager
+    def _writing(self, key: str, *, create_only: bool = False) -> Iterator[BinaryIO]:
+        """A file beside the object, which takes its place when the block ends and is gone where the block raises."""
         path = self._path(key)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".writing-")
             try:
                 with os.fdopen(handle, "wb") as file:
-                    file.write(data)
+                    yield file
                     file.flush()
                     os.fsync(file.fileno())
                 os.chmod(temporary, 0o644)
@@ -108,29 +168,6 @@ class FileStorage:
         except OSError as error:
             raise StorageUnreachable(f"{self.uri}/{key} cannot be written: {error.strerror or error}") from error
 
-    def list(self, prefix: str = "") -> list[str]:
-        start = self.root / prefix.rpartition("/")[0]
-        found = []
-        for folder, folders, files in os.walk(start):
-            folders[:] = [name for name in folders if not name.startswith(".")]
-            found += [(Path(folder) / name).relative_to(self.root).as_posix() for name in files if not name.startswith(".")]
-        return sorted(key for key in found if key.startswith(prefix))
-
-    def exists(self, key: str) -> bool:
-        return self._path(key).is_file()
-
-    def local_path(self, key: str) -> Path:
-        path = self._path(key)
-        if not path.is_file():
-            raise ArtifactNotFound(f"{self.uri} holds no {key!r}")
-        return path
-
-    def _path(self, key: str) -> Path:
-        path = self.root / checked_key(key)
-        if not path.resolve().is_relative_to(self.root.resolve()):
-            raise BadInput(f"key {key!r} leaves {self.uri} through a symbolic link")
-        return path
-
     @contextmanager
     def _reading(self, key: str) -> Iterator[None]:
         try:
@@ -144,6 +181,7 @@ class FileStorage:
 class S3Storage:
     def __init__(self, bucket: str, *, prefix: str = "", cache_dir: Path | None = None) -> None:
         import boto3
+        from boto3.s3.transfer import TransferConfig
         from botocore.config import Config
 
         self.bucket = bucket
@@ -151,6 +189,7 @@ class S3Storage:
         self._cache_dir = cache_dir
         config = Config(connect_timeout=5, read_timeout=60, retries={"mode": "standard", "max_attempts": 4})
         self._client = boto3.client("s3", config=config)
+        self._parts = TransferConfig(multipart_threshold=PART_BYTES, multipart_chunksize=PART_BYTES, max_concurrency=4)
 
     @property
     def uri(self) -> str:
@@ -158,10 +197,7 @@ class S3Storage:
 
     @property
     def cache_dir(self) -> Path:
-        if self._cache_dir is None:
-            self._cache_dir = Path(tempfile.mkdtemp(prefix="liyou-"))
-            atexit.register(shutil.rmtree, self._cache_dir, ignore_errors=True)
-        return self._cache_dir
+        return self._cache_dir or node_cache() / sha256_bytes(self.uri.encode())[:16]
 
     def get(self, key: str) -> bytes:
         with self._asking(key):
@@ -186,25 +222,38 @@ class S3Storage:
             return False
         return True
 
-    def local_path(self, key: str) -> Path:
-        """Downloaded anew at each call: who knows the digest (the registry) keeps what it has verified."""
-        path = self.cache_dir / "objects" / checked_key(key)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".reading-{os.getpid()}-{path.name}")
+    def put_file(self, key: str, path: Path) -> None:
         with self._asking(key):
-            self._client.download_file(self.bucket, self._key(key), str(temporary))
-        os.replace(temporary, path)
-        return path
+            self._client.upload_file(str(path), self.bucket, self._key(key), Config=self._parts)
+
+    def get_file(self, key: str, path: Path) -> str:
+        with self._asking(key):
+            self._client.download_file(self.bucket, self._key(key), str(path), Config=self._parts)
+        return sha256_file(path)
+
+    def filesystem(self) -> "FileSystem":
+        """The same bucket for Arrow, as Ray Train wants it. Paths in it are BUCKET/KEY. It finds credentials by itself, on each node and
+        again when they expire; the endpoint it is told, since it knows neither boto3's configuration nor its variables."""
+        from pyarrow.fs import S3FileSystem
+
+        endpoint = urlsplit(self._client.meta.endpoint_url)
+        own = (
+            {} if (endpoint.hostname or "").endswith("amazonaws.com") else {"endpoint_override": endpoint.netloc, "scheme": endpoint.scheme}
+        )
+        return S3FileSystem(region=self._client.meta.region_name, **own)
 
     def _key(self, key: str) -> str:
         return self.prefix + checked_key(key)
 
     @contextmanager
     def _asking(self, key: str) -> Iterator[None]:
+        from boto3.exceptions import Boto3Error
         from botocore.exceptions import BotoCoreError, ClientError
 
         try:
             yield
+        except OSError as error:
+            raise StorageUnreachable(f"{self.uri}/{key}: {error.strerror or error}, on this machine") from error
         except ClientError as error:
             code = str(error.response.get("Error", {}).get("Code", ""))
             if code in ("NoSuchKey", "404", "NotFound"):
@@ -214,8 +263,22 @@ class S3Storage:
             if code == "NoSuchBucket":
                 raise ConfigError(f"{self.uri}: there is no such bucket; create it or correct the URI") from error
             raise StorageUnreachable(f"{self.uri}/{key}: the server answered {code or 'an error'}: {error}") from error
-        except BotoCoreError as error:
+        except (BotoCoreError, Boto3Error) as error:
             raise StorageUnreachable(f"{self.uri}/{key}: {error}; check credentials, endpoint and network") from error
+
+
+def node_cache() -> Path:
+    """Where this user's processes keep verified copies on this machine. Raises StorageUnreachable where somebody else made the folder: its
+    place can be guessed, and who owns it could put other bytes there between a check and a read."""
+    path = Path(tempfile.gettempdir()) / f"liyou-cache-{os.getuid()}"
+    try:
+        path.mkdir(mode=0o700, exist_ok=True)
+        found = path.lstat()
+    except OSError as error:
+        raise StorageUnreachable(f"{path}: no cache can be kept there ({error.strerror}); set TMPDIR to a folder with room") from error
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
+        raise StorageUnreachable(f"{path}: not a folder of this user's alone; remove it, or set TMPDIR to a folder of its own")
+    return path
 
 
 def _sync_folder(folder: Path) -> None:

@@ -16,7 +16,7 @@ from common.bundle.manifest import ADAPTER_WEIGHTS, DISCRIMINATOR_CONFIG, DISCRI
 from common.bundle.tensors import TensorInfo
 from common.config import parse
 from common.errors import ArtifactNotFound, BundleMismatch, ConfigError
-from common.language.base_model import Fetch, LanguageModel, load_base
+from common.language.base_model import LanguageModel, load_base
 from common.packs.schema import Pack
 from common.quality.discriminator import Discriminator, DiscriminatorConfig
 
@@ -46,7 +46,6 @@ def load_bundle(
     device: str = "cpu",
     verify: bool = True,
     base: str | LanguageModel | None = None,
-    fetch: Fetch | None = None,
     policy: str | None = None,
     trusted_pems: Sequence[str] = (),
     require_signature: bool = False,
@@ -68,7 +67,7 @@ def load_bundle(
     if isinstance(base, LanguageModel):
         language = base
     else:
-        language = _base(manifest, source=base, dtype=dtype or manifest.canary_dtype, fetch=fetch)
+        language = _base(manifest, source=base, dtype=dtype or manifest.canary_dtype)
         torch.nn.Module.to(language.model, device)
     _check_base(manifest, language)
     check_fit(admitted.adapter, language)
@@ -116,7 +115,7 @@ def check_fit(infos: Mapping[str, TensorInfo], language: LanguageModel) -> None:
             raise BundleMismatch(f"adapter: {name} has shape {list(info.shape)}; {language.source} needs {wanted} on axis {axis}")
 
 
-def _base(manifest: BundleManifest, *, source: str | None, dtype: str, fetch: Fetch | None) -> LanguageModel:
+def _base(manifest: BundleManifest, *, source: str | None, dtype: str) -> LanguageModel:
     """Nothing in it is parsed before its digest is the bundle's: the manifest may name any folder."""
     source = source or manifest.base.source
 
@@ -124,7 +123,7 @@ def _base(manifest: BundleManifest, *, source: str | None, dtype: str, fetch: Fe
         _check_same(manifest, "base", manifest.base.digest, digest, source=source)
 
     try:
-        return load_base(source, dtype=dtype, fetch=fetch, accept=accept)
+        return load_base(source, dtype=dtype, accept=accept)
     except ArtifactNotFound as error:
         raise ArtifactNotFound(
             f"base of {manifest.bundle_id} (digest {manifest.base.digest[:16]}, {manifest.base.licence}): {error} "

@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from common.artifacts.registry import Registry
+from common.artifacts.registry import Registry, version_at
+from common.artifacts.storage import is_bucket, open_storage
 from common.bundle.admission import parse_manifest, read_manifest
 from common.bundle.manifest import MANIFEST, BundleManifest
 from common.errors import DigestMismatch
@@ -14,6 +15,14 @@ def fetch_bundle(store: Registry, name: str) -> Path:
     folder = store.fetch(version)
     _check_id(read_manifest(folder)[0], version, store)
     return folder
+
+
+def bundle_folder(name: str, registry: str | None) -> Path:
+    """The folder of a bundle on this machine: a version or alias of `registry`, s3://BUCKET/REGISTRY/VERSION, or a folder that may not be
+    there. Raises ArtifactNotFound, DigestMismatch."""
+    if registry is not None:
+        return fetch_bundle(Registry(open_storage(registry)), name)
+    return fetch_bundle(*version_at(name)) if is_bucket(name) else Path(name).expanduser()
 
 
 def published_manifest(store: Registry, name: str) -> BundleManifest:

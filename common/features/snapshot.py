@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import Field, JsonValue
 
+from common.artifacts.registry import local_folder
 from common.config import Frozen
 from common.domain.context import BehaviorSummary
 from common.domain.event import Event, EventKind
@@ -68,8 +69,10 @@ class Snapshot:
 
     @classmethod
     def open(cls, path: Path | str) -> "Snapshot":
-        """Takes the same time for any number of users. Raises BadInput when there is no snapshot, or one of another format."""
-        return cls(Path(path), read_manifest(path))
+        """A folder, or s3://BUCKET/REGISTRY/VERSION, of which a verified copy is kept on this machine. Takes the same time for any number
+        of users. Raises BadInput when there is no snapshot, or one of another format; ArtifactNotFound, DigestMismatch."""
+        folder = local_folder(path)
+        return cls(folder, read_manifest(folder))
 
     @property
     def digest(self) -> str:

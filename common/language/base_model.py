@@ -7,6 +7,7 @@ Samples nothing.
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from importlib.resources import files
 from pathlib import Path
 from typing import cast
@@ -18,6 +19,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, P
 from transformers.utils.logging import disable_progress_bar
 
 from common.artifacts.digest import sha256_file, tree_digest
+from common.artifacts.registry import local_folder, version_at
+from common.artifacts.storage import is_bucket
 from common.config import Frozen
 from common.errors import ArtifactNotFound, UnsupportedModel
 
@@ -57,19 +60,14 @@ class LanguageModel:
     """Tokens of prompt and answer together that the positions of the model reach."""
 
 
-Fetch = Callable[[str], Path]
-"""Brings the folder or file of an s3:// URI to this machine (common.artifacts.storage does)."""
-
-
 def load_base(
     source: str,
     *,
     dtype: str = "float32",
     cache_dir: Path | None = None,
-    fetch: Fetch | None = None,
     accept: Callable[[str], None] | None = None,
 ) -> LanguageModel:
-    """`source` is "starter", a folder, a .gguf file, an s3:// URI (needs `fetch`) or a Hugging Face id; `cache_dir` is for the last.
+    """`source` is "starter", a folder, a .gguf file, s3://BUCKET/REGISTRY/VERSION or a Hugging Face id; `cache_dir` is for the last.
     `accept` is told the digest before anything is parsed, and raises where it is not the one that is wanted.
 
     Raises ArtifactNotFound when nothing lies there (or the hub cannot be reached), UnsupportedModel for what is no causal LM in
@@ -77,7 +75,7 @@ def load_base(
     """
     if dtype not in DTYPES:
         raise UnsupportedModel(f"dtype: got {dtype!r}; expected one of {', '.join(DTYPES)}")
-    path = _resolve(source, cache_dir=cache_dir, fetch=fetch)
+    path = _resolve(source, cache_dir=cache_dir)
     digest = _digest(path)
     if accept is not None:
         accept(digest)
@@ -91,8 +89,12 @@ def load_base(
 
 
 def source_digest(source: str) -> str:
-    """The digest that `load_base` would give, without loading. Raises ArtifactNotFound."""
-    return _digest(_resolve(source, cache_dir=None, fetch=None))
+    """The digest that `load_base` would give, without loading; of one in a bucket, without its weights coming here. Raises
+    ArtifactNotFound."""
+    if is_bucket(source):
+        store, name = version_at(source)
+        return tree_digest(dict(sorted((path, sha) for path, sha in store.describe(name).files.items() if _is_part(path))))
+    return _digest(_resolve(source, cache_dir=None))
 
 
 def _digest(path: Path) -> str:
@@ -211,13 +213,15 @@ def _unwrapped(model: nn.Module) -> PreTrainedModel:
     return cast(PreTrainedModel, unwrap() if unwrap else model)
 
 
-def _resolve(source: str, *, cache_dir: Path | None, fetch: Fetch | None) -> Path:
+def _is_part(path: str) -> bool:
+    return "/" not in path and any(fnmatch(path, pattern) for pattern in _PARTS)
+
+
+def _resolve(source: str, *, cache_dir: Path | None) -> Path:
     if source == STARTER:
         return Path(str(files("common.starter").joinpath("base")))
-    if source.startswith("s3://"):
-        if fetch is None:
-            raise ArtifactNotFound(f"{source}: this command has no access to a bucket; copy the base to a folder and name that")
-        return fetch(source)
+    if is_bucket(source):
+        return local_folder(source)
     path = Path(source).expanduser()
     if path.exists():
         if path.is_file() and path.suffix != ".gguf":

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from common.artifacts import storage
 from common.artifacts.storage import open_storage
 from common.errors import ArtifactNotFound, ConfigError
 
@@ -62,7 +63,7 @@ def shipped(name: str) -> Folder:
 def located(source: str | Path) -> str:
     """The source as another process on this machine finds it: names and s3:// URIs as they are, folders from the root."""
     text = str(source)
-    return text if text in shipped_names() or text.startswith("s3://") else str(Path(text).expanduser().resolve())
+    return text if text in shipped_names() else storage.located(text)
 
 
 def files_of(source: str | Path) -> tuple[str, Files]:

@@ -3,11 +3,9 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from common.artifacts.registry import Registry
-from common.artifacts.storage import open_storage
 from common.bundle.admission import admit, pack_of
 from common.bundle.manifest import BundleManifest
-from common.bundle.published import fetch_bundle
+from common.bundle.published import bundle_folder
 from common.contract.wire import ModelCard, control_cards
 from common.errors import BundleNotFound
 from common.packs.schema import Pack
@@ -36,10 +34,10 @@ class Live:
 
 
 def locate_bundle(bundle: str | None, *, registry: str | None) -> Path:
-    """The folder of a bundle on this machine: a folder, a version or alias of a registry, or the starter. Raises BundleNotFound."""
+    """The folder of a bundle on this machine: as `bundle_folder` finds it, or the starter. Raises BundleNotFound."""
     if registry is not None:
-        return fetch_bundle(Registry(open_storage(registry)), bundle or DEFAULT_ALIAS)
-    folder = STARTER if bundle is None else Path(bundle).expanduser()
+        return bundle_folder(bundle or DEFAULT_ALIAS, registry)
+    folder = STARTER if bundle is None else bundle_folder(bundle, None)
     if not (folder / "manifest.json").is_file():
         remedy = "run `make starter`" if bundle is None else "pass the folder of a bundle, or --registry for a version or alias"
         raise BundleNotFound(f"{folder}: no manifest.json there, so it is no bundle; {remedy}")

@@ -1,10 +1,10 @@
 """The one time that test is read: by the bundle as it will be served and, beside it, by what it is compared with, as they write."""
 
 from collections.abc import Callable
-from pathlib import Path
 
 import torch
 
+from common.artifacts.storage import open_storage
 from common.bundle.manifest import Answering
 from common.generation.candidates import Writer
 from common.generation.panel import Scorer
@@ -31,12 +31,13 @@ def final_evaluation(
     answering: Answering,
     scorer: Scorer,
     pack: Pack,
-    folder: Path,
+    place: str,
 ) -> dict[str, Evaluation]:
     """Name -> evaluation; "chosen" is the bundle's. All write to the same prompts under the same seeds.
 
     Where the bundle is one of `config.compare` that one is missing: its first candidates are the bundle's.
     """
+    storage = open_storage(place)
     untrained = {name: torch.zeros_like(tensor) for name, tensor in state.group("policy").items()}
     adapters = {"base": untrained, "sft": state.group(candidate(SFT)), CHOSEN: state.group("policy")}
     alone = answering.model_copy(update={"k": 1, "max_attempts": 1})
@@ -44,8 +45,8 @@ def final_evaluation(
     for name in (*config.compare, CHOSEN):
         if name != CHOSEN and tensors_digest(adapters[name]) == tensors_digest(adapters[CHOSEN]):
             continue
-        file = folder / FOLDER / f"{name}.json"
-        if not file.is_file():
+        key = f"{FOLDER}/{name}.json"
+        if not storage.exists(key):
             bench.load(adapters[name])
             asked = answering if name == CHOSEN else alone
             writer = Writer(bench.policy.merged, bench.engine, bench.vocabulary, asked.decoding, f"{bench.run}/test")
@@ -58,11 +59,8 @@ def final_evaluation(
                 num_samples=len(rows),
                 on_done=_told(on_progress, stage=f"evaluation of {name}"),
             )
-            file.parent.mkdir(parents=True, exist_ok=True)
-            unfinished = file.with_suffix(".partial")
-            unfinished.write_text(made.model_dump_json(), encoding="utf-8")
-            unfinished.rename(file)
-        found[name] = Evaluation.model_validate_json(file.read_bytes())
+            storage.put(key, made.model_dump_json().encode())
+        found[name] = Evaluation.model_validate_json(storage.get(key))
     return found
 
 

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import tempfile
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
@@ -14,6 +15,8 @@ from pydantic import Field, JsonValue
 from ray.util.queue import Queue
 
 from common.artifacts.digest import canonical_json, sha256_bytes
+from common.artifacts.registry import Registry
+from common.artifacts.storage import is_bucket, open_storage
 from common.bundle.canaries import CanaryExample
 from common.bundle.manifest import Answering, Calibration, DataRef, Origin, StudyRef
 from common.bundle.write import write_bundle
@@ -59,7 +62,7 @@ def train(payload: dict[str, object]) -> dict[str, JsonValue]:
     device = ray.train.torch.get_device() if config.runtime.on == "cuda" else CPU
     parallel = Parallel(context.get_world_rank(), context.get_world_size(), device)
 
-    story = read_story(Path(config.out) / "runs" / inputs[:16])
+    story = read_story(run_place(config, inputs))
 
     def on_progress(progress: Progress) -> None:
         story.append(progress)
@@ -100,9 +103,9 @@ def finish(
     answering = Answering(
         decoding=config.decoding, k=config.evaluation.candidates, max_attempts=config.evaluation.max_attempts, threshold=threshold
     )
-    run = Path(config.out) / "runs" / state.inputs[:16]
+    place = run_place(config, state.inputs)
     found = final_evaluation(
-        state, config.evaluation, on_progress, bench=bench, answering=answering, scorer=discriminator, pack=pack, folder=run
+        state, config.evaluation, on_progress, bench=bench, answering=answering, scorer=discriminator, pack=pack, place=place
     )
     evaluation, measures = found[CHOSEN], found[CHOSEN].measures
     on_progress(Progress(stage="evaluation", step=1, total=1, metrics={name: measure.value for name, measure in measures.items()}))
@@ -127,7 +130,10 @@ def finish(
     facts = {"run": state.inputs[:16], "base": config.base.source, "selected": str(state.values["selected"]), "data": snapshot.digest[:16]}
     shown = evaluation.model_copy(update={"samples": evaluation.samples[:NUM_SAMPLES]})
     page = render(story, title="Training run", facts=facts, evaluation=shown)
-    temporary = Path(config.out) / "bundles" / f".{state.inputs[:16]}.{os.getpid()}"
+    bundles = f"{config.out}/bundles"
+    temporary = (
+        Path(tempfile.mkdtemp(prefix="liyou-")) / "bundle" if is_bucket(bundles) else Path(bundles) / f".{place[-16:]}.{os.getpid()}"
+    )
     temporary.parent.mkdir(parents=True, exist_ok=True)
     bundle_id = write_bundle(
         temporary,
@@ -149,10 +155,8 @@ def finish(
         canaries=[CanaryExample(context=example.context, text=example.text) for example in examples],
         report={"index.html": page.encode()},
     )
-    path = temporary.with_name(bundle_id)
-    _put(temporary, path)
     return {
-        "bundle_path": str(path),
+        "bundle_path": _put(temporary, bundles, bundle_id),
         "bundle_id": bundle_id,
         "selected": state.values["selected"],
         "selection": state.values["selection"],
@@ -174,9 +178,20 @@ def _mapping(value: object) -> Mapping[str, object]:
     return value
 
 
-def _put(folder: Path, path: Path) -> None:
-    """The folder under its id; the same bundle may be there already."""
+def run_place(config: TrainConfig, inputs: str) -> str:
+    """The folder or s3:// prefix of a run's metrics, evaluations and checkpoints."""
+    return f"{config.out}/runs/{inputs[:16]}"
+
+
+def _put(folder: Path, bundles: str, bundle_id: str) -> str:
+    """The folder under its id, which says where it is now; the same bundle may be there already. In a bucket, `bundles` is a registry."""
+    path = Path(bundles) / bundle_id
+    if is_bucket(bundles):
+        Registry(open_storage(bundles)).publish(folder, version=bundle_id)
+        shutil.rmtree(folder.parent)
+        return f"{bundles}/{bundle_id}"
     if path.exists():
         shutil.rmtree(folder)
     else:
         folder.rename(path)
+    return str(path)

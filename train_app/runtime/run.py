@@ -12,17 +12,19 @@ from ray.util.queue import Queue
 
 from common import errors
 from common.artifacts.digest import canonical_json, sha256_bytes
+from common.artifacts.storage import for_ray, is_bucket, located
 from common.bundle.manifest import StudyRef
 from common.config import Frozen
 from common.features.snapshot import Snapshot
 from common.language.base_model import STARTER, source_digest
 from common.language.prompt import PROMPT_VERSION
 from common.packs.load import load_pack
-from common.packs.source import located, shipped_names
+from common.packs.source import located as pack_located
+from common.packs.source import shipped_names
 from train_app.config import TrainConfig
-from train_app.runtime.loop import Task, train
+from train_app.runtime.loop import Task, run_place, train
 from train_app.runtime.start import Checkpointed, Start
-from train_app.runtime.tracking import Tracking, listening
+from train_app.runtime.tracking import Tracking, listening, on_this_node
 from train_app.stages.state import OnProgress
 
 STATE_VERSION = 2
@@ -58,11 +60,11 @@ def run_digest(config: TrainConfig, *, data_digest: str, base_digest: str, pack_
 
 def absolute(config: TrainConfig) -> TrainConfig:
     """Its paths as seen from here: workers run in a folder of their own. A base that is no path, such as an id, stays."""
-    data = config.data.model_copy(update={"snapshot": str(Path(config.data.snapshot).resolve()), "pack": located(config.data.pack)})
+    data = config.data.model_copy(update={"snapshot": located(config.data.snapshot), "pack": pack_located(config.data.pack)})
     path = Path(config.base.source).expanduser()
     is_path = config.base.source != STARTER and path.exists()
     base = config.base.model_copy(update={"source": str(path.resolve())}) if is_path else config.base
-    return config.model_copy(update={"data": data, "base": base, "out": str(Path(config.out).resolve())})
+    return config.model_copy(update={"data": data, "base": base, "out": located(config.out)})
 
 
 class Halted(Frozen):
@@ -80,16 +82,11 @@ def run_inputs(config: TrainConfig, start: Start | None = None) -> str:
     """`run_digest` of what lies where the configuration says. Raises BadInput, ConfigError, ArtifactNotFound."""
     return run_digest(
         config,
-        data_digest=Snapshot.open(Path(config.data.snapshot)).manifest.digest,
+        data_digest=Snapshot.open(config.data.snapshot).manifest.digest,
         base_digest=source_digest(config.base.source),
         pack_digest=load_pack(config.data.pack).digest,
         start=start,
     )
-
-
-def run_folder(config: TrainConfig, inputs: str) -> Path:
-    """Where a run's metrics and checkpoints lie."""
-    return Path(config.out).resolve() / "runs" / inputs[:16]
 
 
 def fit(
@@ -103,15 +100,15 @@ def fit(
     """
     task = Task(inputs=run_inputs(config, start), start=start, study=study)
     returned, _ = _run(config, task, on_progress)
-    return TrainResult.model_validate({**returned, "run": task.inputs[:16], "run_path": str(run_folder(config, task.inputs))})
+    return TrainResult.model_validate({**returned, "run": task.inputs[:16], "run_path": run_place(absolute(config), task.inputs)})
 
 
 def fit_until(config: TrainConfig, on_progress: OnProgress | None = None, *, until: str, start: Start | None = None) -> Halted:
     """The same run to the end of the stage named `until`; `fit` or another `fit_until` goes on from there. Raises as `fit`."""
     task = Task(inputs=run_inputs(config, start), start=start, until=until)
     returned, checkpoint = _run(config, task, on_progress)
-    state, folder = Checkpointed(inputs=task.inputs, path=checkpoint), run_folder(config, task.inputs)
-    return Halted.model_validate({**returned, "state": state, "run": task.inputs[:16], "run_path": str(folder)})
+    state, place = Checkpointed(inputs=task.inputs, path=checkpoint), run_place(absolute(config), task.inputs)
+    return Halted.model_validate({**returned, "state": state, "run": task.inputs[:16], "run_path": place})
 
 
 def _run(config: TrainConfig, task: Task, on_progress: OnProgress | None) -> tuple[Mapping[str, object], str]:
@@ -121,10 +118,12 @@ def _run(config: TrainConfig, task: Task, on_progress: OnProgress | None) -> tup
     os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", "600")
     if config.runtime.on == "cuda":
         _check_cuda()
-    folder = run_folder(config, task.inputs)
-    tracking = Tracking(folder, on_progress=on_progress)
-    mailbox = Queue(actor_options={"num_cpus": 0})
-    payload = {"config": absolute(config).model_dump(mode="json"), "task": task.model_dump(mode="json"), "mailbox": mailbox}
+    config = absolute(config)
+    place = run_place(config, task.inputs)
+    tracking = Tracking(place, on_progress=on_progress)
+    storage_path, filesystem = for_ray(f"{config.out}/runs")
+    mailbox = Queue(actor_options=on_this_node())
+    payload = {"config": config.model_dump(mode="json"), "task": task.model_dump(mode="json"), "mailbox": mailbox}
     trainer = TorchTrainer(
         train,  # type: ignore[arg-type]  # Ray keeps what it returns; its stubs say it may not
         train_loop_config=payload,
@@ -135,8 +134,9 @@ def _run(config: TrainConfig, task: Task, on_progress: OnProgress | None) -> tup
             resources_per_worker={"CPU": 1} | ({"GPU": 1} if config.runtime.use_gpu else {}),
         ),
         run_config=ray.train.RunConfig(
-            name=folder.name,
-            storage_path=str(folder.parent),
+            name=place.rpartition("/")[2],
+            storage_path=storage_path,
+            storage_filesystem=filesystem,
             failure_config=ray.train.FailureConfig(max_failures=config.runtime.max_failures),
             checkpoint_config=ray.train.CheckpointConfig(num_to_keep=2),
         ),
@@ -146,13 +146,13 @@ def _run(config: TrainConfig, task: Task, on_progress: OnProgress | None) -> tup
             result = trainer.fit()
         except ray.train.TrainingFailedError as error:
             logging.getLogger(__name__).exception("training failed")
-            raise errors.Unavailable(f"run {folder.name}: the workers failed: {error}") from error
+            raise errors.Unavailable(f"run {place}: the workers failed: {error}") from error
     mailbox.shutdown()
     returned: Mapping[str, object] = result.return_value  # type: ignore[attr-defined]  # Ray 2.60 sets it; its stubs do not know
     if "error" in returned:
         raise _error(str(returned["error"]), str(returned["message"]))
     assert result.checkpoint is not None, "every stage ends with a checkpoint"
-    return returned, str(result.checkpoint.path)
+    return returned, f"s3://{result.checkpoint.path}" if is_bucket(place) else str(result.checkpoint.path)
 
 
 def _check_cuda() -> None:

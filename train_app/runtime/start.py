@@ -8,6 +8,7 @@ from dataclasses import replace
 import ray.train
 from pydantic import Field
 
+from common.artifacts.storage import for_ray
 from common.config import Frozen
 from common.domain.decoding import DecodingParams
 from train_app.config import AdversarialConfig, CalibrationConfig, EvaluationConfig, FilteringConfig, SelectionConfig, TrainConfig
@@ -24,7 +25,7 @@ class Checkpointed(Frozen):
     """The state that a run of another name left."""
 
     inputs: str = Field(description="digest of that run's configuration and data")
-    path: str = Field(description="of its last checkpoint, as Ray names it")
+    path: str = Field(description="of its last checkpoint: a folder, or s3://")
 
 
 class Start(Frozen):
@@ -68,4 +69,4 @@ def begun(start: Start | None, *, inputs: str) -> State:
 
 
 def _read(saved: Checkpointed) -> State:
-    return read_checkpoint(ray.train.Checkpoint(saved.path), inputs=saved.inputs)
+    return read_checkpoint(ray.train.Checkpoint(*for_ray(saved.path)), inputs=saved.inputs)

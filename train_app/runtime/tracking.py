@@ -5,31 +5,50 @@ the workers run. A step that was done again after a worker died stands twice.
 """
 
 import threading
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Protocol
 
 import orjson
+import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from torch.utils.tensorboard import SummaryWriter
 
+from common.artifacts.storage import is_bucket, open_storage
+from common.errors import ArtifactNotFound
 from train_app.stages.state import OnProgress, Progress
 
 METRICS, BOARD = "metrics.jsonl", "tensorboard"
+UPLOAD_S = 30.0
 
 
 class Tracking:
-    """Appends to the run's files; a resumed run goes on in the same ones."""
+    """Appends to the run's files; a resumed run goes on in the same ones. Those of a run in a bucket grow here and are sent there when a
+    stage begins, UPLOAD_S after the last time, and at the end: a bucket cannot append."""
 
-    def __init__(self, folder: Path, *, on_progress: OnProgress | None = None) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        self._file = (folder / METRICS).open("ab")
-        self._board = SummaryWriter(str(folder / BOARD))
+    def __init__(self, place: str | Path, *, on_progress: OnProgress | None = None) -> None:
+        """`place`: the run's folder or s3:// prefix."""
+        self._storage = open_storage(place) if is_bucket(place) else None
+        self._temporary = TemporaryDirectory(prefix="liyou-run-") if self._storage else None
+        self._folder = Path(self._temporary.name if self._temporary else place)
+        self._folder.mkdir(parents=True, exist_ok=True)
+        if self._storage is not None:
+            with suppress(ArtifactNotFound):
+                self._storage.get_file(METRICS, self._folder / METRICS)
+        self._file = (self._folder / METRICS).open("ab")
+        self._board = SummaryWriter(str(self._folder / BOARD))
         self._on_progress = on_progress
+        self._stage, self._sent_s = "", time.monotonic()
 
     def write(self, progress: Progress) -> None:
         self._file.write(orjson.dumps(progress.model_dump(mode="json")) + b"\n")
         self._file.flush()
+        if self._storage is not None and (progress.stage != self._stage or time.monotonic() > self._sent_s + UPLOAD_S):
+            self._storage.put_file(METRICS, self._folder / METRICS)
+            self._stage, self._sent_s = progress.stage, time.monotonic()
         for name, value in progress.metrics.items():
             self._board.add_scalar(f"{progress.stage}/{name}", value, progress.step)
         for pair in progress.texts[:1]:
@@ -40,12 +59,19 @@ class Tracking:
     def close(self) -> None:
         self._file.close()
         self._board.close()
+        if self._storage is not None and self._temporary is not None:
+            for file in (self._folder / METRICS, *(self._folder / BOARD).iterdir()):
+                self._storage.put_file(file.relative_to(self._folder).as_posix(), file)
+            self._temporary.cleanup()
 
 
-def read_story(folder: Path) -> list[Progress]:
-    """What a run has told so far; empty before its first step."""
-    file = folder / METRICS
-    return [Progress.model_validate_json(line) for line in file.read_bytes().splitlines()] if file.is_file() else []
+def read_story(place: str | Path) -> list[Progress]:
+    """What the run in a folder or at an s3:// prefix has told so far; empty before its first step."""
+    try:
+        content = open_storage(place).get(METRICS)
+    except ArtifactNotFound:
+        return []
+    return [Progress.model_validate_json(line) for line in content.splitlines()]
 
 
 class Mailbox(Protocol):
@@ -54,6 +80,13 @@ class Mailbox(Protocol):
     def put(self, item: str) -> None: ...
 
     def get(self) -> str: ...
+
+
+def on_this_node() -> dict[str, object]:
+    """Options of an actor that helps the caller: it reserves nothing and lives no shorter than the caller's own node. Placed anywhere, a
+    queue of progress went down with a worker's node, and the run that would have outlived that with it."""
+    node = ray.get_runtime_context().get_node_id()
+    return {"num_cpus": 0, "scheduling_strategy": NodeAffinitySchedulingStrategy(node, soft=False)}
 
 
 @contextmanager

@@ -3,9 +3,9 @@ from pathlib import Path
 
 import pytest
 
-from common.artifacts.registry import Registry
+from common.artifacts.registry import Registry, local_folder
 from common.artifacts.storage import open_storage
-from common.errors import AliasConflict, ArtifactNotFound, BadInput, DigestMismatch
+from common.errors import AliasConflict, ArtifactNotFound, BadInput, ConfigError, DigestMismatch
 
 NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
 WHY = {"reason": "better", "by": "mei", "at": NOON}
@@ -63,6 +63,26 @@ def test_a_damaged_object_is_not_handed_out(registry: Registry, tmp_path: Path) 
         registry.fetch(version)
     with pytest.raises(DigestMismatch, match="file a"):
         registry.read(version, "a")
+
+
+def test_publishing_again_mends_a_damaged_object(registry: Registry, tmp_path: Path) -> None:
+    version = registry.publish(folder(tmp_path / "one", a="1", b="2"))
+    for damage in (b"evil", b"9"):  # of another length and of the same
+        registry.storage.put(f"objects/{registry.describe(version).files['a']}", damage)
+        assert registry.publish(tmp_path / "one") == version
+        assert (registry.fetch(version) / "a").read_text() == "1"
+
+
+def test_a_uri_names_a_version_in_a_bucket_and_a_path_itself(bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    place = f"s3://{bucket}/bases"
+    version = Registry(open_storage(place)).publish(folder(tmp_path / "one", a="1"))
+    assert (local_folder(f"{place}/{version}") / "a").read_text() == "1"
+    assert local_folder(tmp_path / "one") == tmp_path / "one"
+    with pytest.raises(ArtifactNotFound, match="has no version or alias 'v-0'"):
+        local_folder(f"{place}/v-0")
+    with pytest.raises(ConfigError, match="expected s3://BUCKET/REGISTRY/VERSION"):
+        local_folder(f"s3://{bucket}")
 
 
 def test_a_version_named_by_its_content_holds_no_other(registry: Registry, tmp_path: Path) -> None:
@@ -157,7 +177,7 @@ def test_a_history_with_a_gap_is_refused(registry: Registry, tmp_path: Path) -> 
     one, other = two(registry, tmp_path)
     registry.promote("live", one, **WHY)
     registry.promote("live", other, **WHY)
-    registry.storage.local_path("aliases/live/000001.json").unlink()
+    (tmp_path / "registry" / "aliases/live/000001.json").unlink()
     with pytest.raises(DigestMismatch, match="gaps"):
         registry.history("live")
 

@@ -1,29 +1,16 @@
 import os
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
-import boto3
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from moto import mock_aws
 
+from common.artifacts.digest import sha256_bytes
 from common.artifacts.storage import FileStorage, Storage, checked_key, open_storage
 from common.errors import AlreadyExists, ArtifactNotFound, BadInput, ConfigError, StorageUnreachable
 
 BAD_KEYS = ["", "/a", "a/", "a//b", "..", "../a", "a/../b", "./a", "a/.hidden", "a\\b", "a\x00b", "a\nb", "a" * 901, "/etc/passwd"]
-
-
-@pytest.fixture
-def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """In-process moto. It does not prove signatures, checksums or network faults: it accepts any secret."""
-    for name, value in {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_DEFAULT_REGION": "us-east-1"}.items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
-    with mock_aws():
-        boto3.client("s3").create_bucket(Bucket="shop-bundles")
-        yield "shop-bundles"
 
 
 @pytest.fixture(params=["file", "s3"])
@@ -35,7 +22,7 @@ def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Storage:
 
 def test_what_was_put_is_got_under_chinese_keys_too(storage: Storage) -> None:
     storage.put("理由/a b.json", "值".encode())
-    assert storage.get("理由/a b.json") == storage.local_path("理由/a b.json").read_bytes() == "值".encode()
+    assert storage.get("理由/a b.json") == "值".encode()
     assert storage.exists("理由/a b.json")
     assert not storage.exists("理由")
 
@@ -57,15 +44,15 @@ def test_list_is_sorted_and_by_prefix_of_the_text(storage: Storage) -> None:
     assert storage.list("none/") == []
 
 
-def test_a_missing_key_is_named(storage: Storage) -> None:
-    for ask in (storage.get, storage.local_path):
+def test_a_missing_key_is_named(storage: Storage, tmp_path: Path) -> None:
+    for ask in (storage.get, lambda key: storage.get_file(key, tmp_path / "copy")):
         with pytest.raises(ArtifactNotFound, match="'no/such'"):
             ask("no/such")
 
 
 @pytest.mark.parametrize("key", BAD_KEYS)
 def test_a_key_cannot_name_a_place_outside(storage: Storage, key: str) -> None:
-    for act in (storage.get, storage.exists, storage.local_path, lambda k: storage.put(k, b"")):
+    for act in (storage.get, storage.exists, lambda k: storage.put(k, b"")):
         with pytest.raises(BadInput, match="key"):
             act(key)
 
@@ -88,6 +75,32 @@ def test_a_link_inside_the_folder_does_not_lead_out(tmp_path: Path) -> None:
     (tmp_path / "store" / "link").symlink_to(tmp_path / "secret")
     with pytest.raises(BadInput, match="link"):
         store.get("link")
+
+
+def test_a_file_of_several_parts_comes_back_with_its_digest(storage: Storage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("common.artifacts.storage.PART_BYTES", 5 << 20)
+    storage = open_storage(storage.uri)
+    content = bytes(range(256)) * (12 << 12)
+    (tmp_path / "weights").write_bytes(content)
+    storage.put_file("objects/a", tmp_path / "weights")
+    assert storage.get_file("objects/a", tmp_path / "copy") == sha256_bytes(content)
+    assert (tmp_path / "copy").read_bytes() == storage.get("objects/a") == content
+    assert storage.list() == ["objects/a"]
+
+
+def test_the_cache_of_a_bucket_is_one_for_all_processes_and_nobody_elses(bucket: str, tmp_path: Path) -> None:
+    first, again, other = (open_storage(f"s3://{bucket}/{name}").cache_dir for name in ("a", "a", "b"))
+    assert first == again != other
+    root = tmp_path / f"liyou-cache-{os.getuid()}"
+    assert first.parent == root
+    assert root.stat().st_mode & 0o777 == 0o700
+    root.chmod(0o755)
+    with pytest.raises(StorageUnreachable, match="not a folder of this user's alone"):
+        open_storage(f"s3://{bucket}/a").cache_dir  # noqa: B018
+    root.rmdir()
+    root.symlink_to(tmp_path)
+    with pytest.raises(StorageUnreachable, match="not a folder of this user's alone"):
+        open_storage(f"s3://{bucket}/a").cache_dir  # noqa: B018
 
 
 def test_of_many_writers_exactly_one_creates(storage: Storage) -> None:

@@ -6,8 +6,10 @@ import pytest
 import torch
 from transformers import PreTrainedModel
 
+from common.artifacts.registry import Registry
+from common.artifacts.storage import open_storage
 from common.errors import ArtifactNotFound, UnsupportedModel
-from common.language.base_model import Frame, LanguageModel, base_digest, head_logits, load_base, teacher_forced
+from common.language.base_model import Frame, LanguageModel, base_digest, head_logits, load_base, source_digest, teacher_forced
 
 
 @pytest.fixture(scope="module")
@@ -80,8 +82,6 @@ def test_what_does_not_exist_is_named_with_what_to_do(tmp_path: Path) -> None:
         load_base(str(tmp_path / "nowhere" / "at" / "all"))
     with pytest.raises(ArtifactNotFound, match=r"nobody/nothing.*--base starter"):
         load_base("nobody/nothing", cache_dir=tmp_path)
-    with pytest.raises(ArtifactNotFound, match="bucket"):
-        load_base("s3://bucket/base")
     with pytest.raises(UnsupportedModel, match="float8"):
         load_base("starter", dtype="float8")
     (tmp_path / "weights.bin").write_bytes(b"")
@@ -89,17 +89,15 @@ def test_what_does_not_exist_is_named_with_what_to_do(tmp_path: Path) -> None:
         load_base(str(tmp_path / "weights.bin"))
 
 
-def test_an_s3_uri_goes_through_the_fetch_that_was_given(folder: Path) -> None:
-    asked: list[str] = []
-
-    def fetch(uri: str) -> Path:
-        asked.append(uri)
-        return folder
-
-    loaded = load_base("s3://bucket/bases/tiny", fetch=fetch)
-    assert asked == ["s3://bucket/bases/tiny"]
-    assert loaded.source == "s3://bucket/bases/tiny"
-    assert loaded.digest == base_digest(folder)
+def test_a_base_in_a_bucket_is_named_by_its_digest_before_its_weights_come_here(folder: Path, bucket: str, tmp_path: Path) -> None:
+    place = f"s3://{bucket}/bases"
+    uri = f"{place}/{Registry(open_storage(place)).publish(folder)}"
+    assert source_digest(uri) == base_digest(folder)
+    assert not list(tmp_path.rglob("*.safetensors")), "nothing was fetched for it"
+    loaded = load_base(uri)
+    assert (loaded.source, loaded.digest) == (uri, base_digest(folder))
+    with pytest.raises(ArtifactNotFound):
+        load_base(f"{place}/v-0")
 
 
 def test_a_frame_is_read_off_the_chat_template(chat: LanguageModel, gemma3_chat: LanguageModel) -> None:

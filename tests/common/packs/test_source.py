@@ -2,7 +2,6 @@ from pathlib import Path
 
 import boto3
 import pytest
-from moto import mock_aws
 
 from common.errors import ConfigError
 from common.packs.load import load_pack
@@ -10,31 +9,27 @@ from common.packs.source import MAX_BYTES, located, shipped
 
 
 @pytest.fixture
-def bucket(monkeypatch):
-    """A bucket in this process."""
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.setenv(name, "test")
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    with mock_aws():
-        client = boto3.client("s3")
-        client.create_bucket(Bucket="shop")
-        yield client
+def shop(bucket: str):
+    """A bucket of that name."""
+    client = boto3.client("s3")
+    client.create_bucket(Bucket="shop")
+    return client
 
 
-def test_a_pack_in_a_bucket_is_read_like_one_in_a_folder(bucket) -> None:
+def test_a_pack_in_a_bucket_is_read_like_one_in_a_folder(shop) -> None:
     lexicon = (shipped("shop").path / "lexicon.yaml").read_text(encoding="utf-8").replace("首选", "首推", 1)
-    bucket.put_object(Bucket="shop", Key="packs/my-shop/pack.yaml", Body=b"extends: shop\n")
-    bucket.put_object(Bucket="shop", Key="packs/my-shop/lexicon.yaml", Body=lexicon.encode())
+    shop.put_object(Bucket="shop", Key="packs/my-shop/pack.yaml", Body=b"extends: shop\n")
+    shop.put_object(Bucket="shop", Key="packs/my-shop/lexicon.yaml", Body=lexicon.encode())
     pack = load_pack("s3://shop/packs/my-shop")
     assert pack.name == "my_shop"
     assert pack.facts.digest == load_pack("shop").facts.digest
     assert pack.policy_version != load_pack("shop").policy_version
 
 
-def test_a_mistake_in_a_bucket_is_named_with_its_uri_and_line(bucket) -> None:
+def test_a_mistake_in_a_bucket_is_named_with_its_uri_and_line(shop) -> None:
     lexicon = (shipped("shop").path / "lexicon.yaml").read_text(encoding="utf-8").replace("level: block", "level: forbid", 1)
-    bucket.put_object(Bucket="shop", Key="mine/pack.yaml", Body=b"extends: shop\n")
-    bucket.put_object(Bucket="shop", Key="mine/lexicon.yaml", Body=lexicon.encode())
+    shop.put_object(Bucket="shop", Key="mine/pack.yaml", Body=b"extends: shop\n")
+    shop.put_object(Bucket="shop", Key="mine/lexicon.yaml", Body=lexicon.encode())
     line = next(number for number, text in enumerate(lexicon.splitlines(), 1) if "level: forbid" in text)
     with pytest.raises(ConfigError, match=rf"s3://shop/mine/lexicon.yaml:{line}: rules.0.level"):
         load_pack("s3://shop/mine/")

@@ -17,7 +17,7 @@ def test_a_bundle_that_is_plain_sft_is_not_measured_twice(bench, tmp_path) -> No
     sft = {name: torch.full_like(tensor, 0.05) for name, tensor in bench.policy.adapter().items()}
     state = State(bench.run).with_group("policy", sft).with_group("candidate sft", sft)
     config = EvaluationConfig(rows=2, compare=("base", "sft"))
-    others = {"bench": bench, "answering": ANSWERING, "scorer": None, "pack": PACK, "folder": tmp_path}
+    others = {"bench": bench, "answering": ANSWERING, "scorer": None, "pack": PACK, "place": str(tmp_path)}
     assert list(final_evaluation(state, config, lambda progress: None, **others)) == ["base", "chosen"]
 
 
@@ -30,7 +30,7 @@ def test_base_sft_and_bundle_answer_the_same_rows_and_what_was_measured_is_not_m
     def measured():
         return final_evaluation(
             state, EvaluationConfig(rows=4, compare=("base", "sft")), seen.append, bench=bench, answering=ANSWERING, scorer=None,
-            pack=PACK, folder=tmp_path,
+            pack=PACK, place=str(tmp_path),
         )  # fmt: skip
 
     found = measured()

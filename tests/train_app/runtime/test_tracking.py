@@ -2,6 +2,7 @@ import queue
 
 import pytest
 
+from common.artifacts.storage import open_storage
 from train_app.runtime.tracking import Tracking, listening, read_story
 from train_app.stages.state import Progress, TextPair
 
@@ -23,6 +24,18 @@ def test_a_resumed_run_goes_on_in_the_same_file(tmp_path) -> None:
         tracking.close()
     assert read_story(tmp_path) == [EVENT, EVENT]
     assert read_story(tmp_path / "nothing") == []
+
+
+def test_a_run_in_a_bucket_tells_its_story_there_and_goes_on_with_it_elsewhere(bucket) -> None:
+    place = f"s3://{bucket}/runs/one"
+    for stage in ("sft", "selection"):
+        tracking = Tracking(place)
+        tracking.write(EVENT.model_copy(update={"stage": stage}))
+        told = [event.stage for event in read_story(place)]
+        tracking.close()
+    assert told == ["sft", "selection"], "it is there as soon as a stage begins"
+    assert [key.partition("/")[0] for key in open_storage(place).list()] == ["metrics.jsonl", "tensorboard", "tensorboard"]
+    assert read_story(f"s3://{bucket}/runs/none") == []
 
 
 def test_a_listener_that_fails_does_not_block_the_run_and_is_told_at_its_end(tmp_path) -> None:
