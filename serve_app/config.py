@@ -57,7 +57,8 @@ class GeneratorConfig(Frozen):
     replicas: Replicas = Replicas()
     device: Device = Field("auto", description="auto: cuda where num_gpus is above 0; where CUDA is missing then, a replica does not start")
     dtype: Literal["fp32", "bf16"] | None = Field(
-        None, description="null: as the bundle was trained. bf16 is quicker where the processor has it; texts then differ in a few of 100"
+        None,
+        description="null: as the bundle was trained. bf16 is quicker and a few texts of 100 differ; a processor without it takes fp32",
     )
     threads: int = Field(1, ge=1, description="OpenMP threads of the engine; more than one pays only on cores of its own")
     max_len: int = Field(1024, ge=64, description="tokens of prompt and answer that a slot holds; the model's own limit if that is lower")

@@ -88,6 +88,13 @@ def load_base(
     return language_model(model, tokenizer, digest=digest, source=source)
 
 
+def has_bf16(device: str) -> bool:
+    """Whether bfloat16 products are done in hardware ("cpu" or "cuda"): without, they took ninety times as long as float32's."""
+    if device == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())  # oneDNN's own answer, by which it chooses its kernels
+
+
 def source_digest(source: str) -> str:
     """The digest that `load_base` would give, without loading; of one in a bucket, without its weights coming here. Raises
     ArtifactNotFound."""

@@ -50,12 +50,17 @@ class GeneratorReplica:
         import torch
 
         from common.bundle.load import load_bundle
+        from common.language.base_model import has_bf16
         from serve_app.graph.generator_deployment import Generator
 
         own = config.generator
         torch.set_num_threads(own.threads)
         folder = locate_bundle(config.bundle, registry=config.registry)
-        bundle = load_bundle(folder, dtype=own.dtype and DTYPES[own.dtype], device=own.on, base=config.base, policy=config.pack)
+        dtype = own.dtype and DTYPES[own.dtype]
+        if own.dtype == "bf16" and not has_bf16(own.on):
+            dtype = DTYPES["fp32"]
+            log.warning("generator.dtype: bf16 was asked for and this processor has none: it decodes in float32")
+        bundle = load_bundle(folder, dtype=dtype, device=own.on, base=config.base, policy=config.pack)
         self.generator = Generator(bundle, slots=own.slots, max_len=own.max_len, compile=own.compile)
         log.info("bundle %s on %s: canaries passed: %s", bundle.manifest.bundle_id, own.on, bundle.canaries)
 

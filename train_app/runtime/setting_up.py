@@ -12,7 +12,7 @@ from common.errors import BadInput, BadRow
 from common.features.snapshot import Snapshot
 from common.generation.candidates import room_for
 from common.generation.hf import HfEngine
-from common.language.base_model import LanguageModel, load_base
+from common.language.base_model import LanguageModel, has_bf16, load_base
 from common.packs.load import load_pack
 from common.quality.verdict import Checker
 from train_app.config import TrainConfig
@@ -54,16 +54,9 @@ def open_workbench(config: TrainConfig, *, inputs: str, parallel: Parallel) -> W
         served=config.decoding,
         parallel=parallel,
         discriminator=config.discriminator,
-        bf16=config.runtime.bf16 and has_bf16(parallel.device),
+        bf16=config.runtime.bf16 and has_bf16(parallel.device.type),
         checkpoint_every=config.runtime.checkpoint_every,
     )
-
-
-def has_bf16(device: torch.device) -> bool:
-    """Whether bfloat16 products are done in hardware: on a processor without AVX-512 they took ninety times as long as float32's."""
-    if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())  # oneDNN's own answer, by which it chooses its kernels
 
 
 def read_splits(config: TrainConfig, *, vocabulary: ControlVocabulary) -> Splits:

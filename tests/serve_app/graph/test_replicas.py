@@ -6,8 +6,10 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 
 from common.errors import Unavailable
+from serve_app.config import GeneratorConfig, ServeConfig
 from serve_app.graph import replicas
 from serve_app.graph.replicas import GeneratorReplica
 
@@ -31,3 +33,11 @@ def test_a_replica_whose_engine_broke_ends_itself_and_one_that_is_busy_does_not(
 
     asyncio.run(ask())
     assert exits == ([1] if broken else [])
+
+
+@pytest.mark.parametrize("hardware", [True, False])
+def test_bf16_is_taken_where_the_processor_has_it(hardware: bool, tiny_bundle: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("common.language.base_model.has_bf16", lambda device: hardware)
+    replica = GeneratorReplica(ServeConfig(bundle=str(tiny_bundle.path), generator=GeneratorConfig(dtype="bf16")))
+    replica.generator.close()
+    assert replica.generator.bundle.language.model.dtype == (torch.bfloat16 if hardware else torch.float32)
