@@ -1,86 +1,26 @@
 """Jobs by token against a real `ray start --head`: submitted, followed, stopped, submitted again, promoted, served; and what is refused."""
 
 import json
-import os
-import secrets
-import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
-import httpx2
 import pytest
 
 from cluster import LiyouClient
 from common.errors import ConfigError, NoResources, Unauthorised, VersionMismatch
 
 from .conftest import free_port
-
-ROOT = Path(__file__).resolve().parents[2]
-START_S = 120.0
+from .nodes import Head, liyou
+from .nodes import head as start_head
 
 pytestmark = [pytest.mark.prove, pytest.mark.ray]
 
 
-@dataclass(frozen=True)
-class Head:
-    address: str
-    token: str
-    environment: dict[str, str]
-
-
 @pytest.fixture(scope="module")
 def head() -> Iterator[Head]:
-    """One node with four logical cores, in a process group of its own; its token and its files go with it."""
-    with TemporaryDirectory(prefix="r", ignore_cleanup_errors=True) as home:
-        token, dashboard = secrets.token_hex(32), free_port()
-        (Path(home) / ".ray").mkdir()
-        (Path(home) / ".ray" / "auth_token").write_text(token)
-        binaries = Path(sys.executable).parent
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")} | {
-            "HOME": home,
-            "PATH": f"{binaries}{os.pathsep}{os.environ['PATH']}",
-            "PYTHONPATH": str(ROOT),
-            "RAY_AUTH_MODE": "token",
-            "RAY_USAGE_STATS_ENABLED": "0",
-            "OMP_WAIT_POLICY": "PASSIVE",
-            "HF_HUB_OFFLINE": "1",
-        }
-        command = [str(binaries / "ray"), "start", "--head", "--block", "--num-cpus=4", f"--temp-dir={home}/t", f"--port={free_port()}"]
-        command += ["--node-ip-address=127.0.0.1", "--dashboard-host=127.0.0.1", f"--dashboard-port={dashboard}"]
-        command += [f"--dashboard-agent-listen-port={free_port()}", f"--ray-client-server-port={free_port()}", "--include-dashboard=true"]
-        with (
-            (Path(home) / "head.log").open("wb") as log,
-            subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT, start_new_session=True) as process,
-        ):
-            try:
-                address = f"http://127.0.0.1:{dashboard}"
-                end_s = time.monotonic() + START_S
-                while not answers(address, token):
-                    assert process.poll() is None, (Path(home) / "head.log").read_text()
-                    assert time.monotonic() < end_s, (Path(home) / "head.log").read_text()
-                    time.sleep(1)
-                yield Head(address, token, environment)
-            finally:
-                os.killpg(process.pid, signal.SIGKILL)
-
-
-def answers(address: str, token: str) -> bool:
-    try:
-        return httpx2.get(f"{address}/api/jobs/", headers={"Authorization": f"Bearer {token}"}, timeout=5).status_code == 200
-    except httpx2.TransportError:
-        return False
-
-
-def liyou(head: Head, *words: str) -> str:
-    environment = head.environment | {"LIYOU_ADDRESS": head.address}
-    done = subprocess.run([sys.executable, "-m", "cluster.cli", *words], env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, f"{words}\n{done.stdout}\n{done.stderr}"
-    return done.stdout
+    """One node with four logical cores."""
+    with start_head("--num-cpus=4") as found:
+        yield found
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +33,7 @@ def config(tmp_path_factory, head: Head) -> list[str]:
 
 
 def test_a_training_is_submitted_followed_stopped_submitted_again_promoted_and_served(
-    head: Head, config: list[str], figures, tmp_path
+    head: Head, config: list[str], figures, serving, tmp_path
 ) -> None:
     began = time.monotonic()
     client = LiyouClient(address=head.address, token=head.token)
@@ -122,8 +62,14 @@ def test_a_training_is_submitted_followed_stopped_submitted_again_promoted_and_s
     liyou(head, "bundle", "promote", str(result["bundle_path"]), "--registry", registry, "--reason", "by a job", "--force")
     shown = json.loads(liyou(head, "bundle", "show", "prod", "--registry", registry, "--json"))
     assert shown["manifest"]["bundle_id"] == result["bundle_id"]
+    with serving("--registry", registry, "--port", str(free_port()), log=tmp_path / "serve.log") as server, LiyouClient(server.url) as shop:
+        item = {"product": {"product_id": "p1", "title": "静音蓝牙耳机", "category": "蓝牙耳机", "price": 299}}
+        page = shop.reasons([item], deadline_ms=30_000)
+    assert page.bundle_id == result["bundle_id"]
+    assert page.items[0].text
     figures.table(
-        "issue 4, 2: a job by token", {"stopped after s": stopped_s, "all s": time.monotonic() - began, "bundle": result["bundle_id"]}
+        "issue 4, 2: a job by token, its bundle served",
+        {"stopped after s": stopped_s, "all s": time.monotonic() - began, "bundle": result["bundle_id"]},
     )
 
 
