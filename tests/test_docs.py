@@ -1,7 +1,8 @@
 """The documents keep their word: every command in them runs here, in order and as it stands; every link, field and figure is checked.
 
-Read from README.md, README.zh.md and CONTRIBUTING.md: indented blocks of `liyou`, `make` and `curl` lines, and of files whose name the
-paragraph before them says. A line of any other kind fails, so a new command needs a test here before it can be documented.
+Read from README.md, README.zh.md and CONTRIBUTING.md: indented blocks of `liyou`, `make`, `curl` and `kubectl` lines, and of files whose
+name the paragraph before them says (what kubectl is asked for: tests/k8s). A line of any other kind fails, so a new command needs a test
+here before it can be documented.
 """
 
 import importlib
@@ -36,7 +37,7 @@ from train_app.config import TrainConfig
 
 ROOT = Path(__file__).resolve().parents[1]
 READMES = ("README.md", "README.zh.md")
-PROGRAMS = ("liyou", "make", "curl")
+PROGRAMS = ("liyou", "make", "curl", "kubectl")
 START_S, STOP_S = 300, 60
 LONGEST_SECTION = 45
 

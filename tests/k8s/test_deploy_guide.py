@@ -6,6 +6,7 @@ import re
 import shlex
 import subprocess
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +79,7 @@ def test_kubectl_asks_for_what_an_overlay_applies(line: str, render: Render) -> 
     if "-k" in words:
         assert (ROOT / words[words.index("-k") + 1] / "kustomization.yaml").is_file(), line
     named = [tuple(word.split("/")) for word in words if re.fullmatch(r"(rayservice|raycluster|rayjob|service)/[\w-]+", word)]
-    named += [(kind, name) for kind, name in zip(words, words[1:], strict=False) if re.fullmatch(r"rayservice|raycluster|rayjob", kind)]
+    named += [(kind, name) for kind, name in pairwise(words) if re.fullmatch(r"rayservice|raycluster|rayjob", kind)]
     for kind, name in named:
         if kind == "service":
             assert MADE_BY_THE_OPERATOR[name] in there

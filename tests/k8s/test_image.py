@@ -1,4 +1,4 @@
-"""The image's steps, as far as a machine without Docker can take them: its context is enough, its tools are left out, its user can run it."""
+"""The image's steps, as far as a machine without Docker can take them: its context is enough, its user can run it."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""What the manifests promise: restricted pods, closed networks, one source for each text, texts that their readers accept, names that fit."""
+"""What the manifests promise: restricted pods, closed networks, each text written once, and one that its reader accepts."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""What is applied is what was meant: every manifest keeps the schemas of Kubernetes and of both KubeRay releases, and a typing error does not."""
+"""What is applied is what was meant: manifests keep the schemas of Kubernetes and of both KubeRay releases."""
 
 import copy
 from collections.abc import Callable
