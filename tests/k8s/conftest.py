@@ -3,12 +3,15 @@
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+
+from .image import Image, build
 
 ROOT = Path(__file__).resolve().parents[2]
 SCHEMAS = ROOT.parent / "shared" / "kuberay-crds"
@@ -75,3 +78,10 @@ def closed(schema: Any) -> Any:
     if found.get("type") == "object" and not opened:
         found["additionalProperties"] = False
     return found
+
+
+@pytest.fixture(scope="session")
+def image() -> Iterator[Image]:
+    """Not below /tmp: pods have one of their own."""
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as folder:
+        yield build(Path(folder))

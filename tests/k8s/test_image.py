@@ -2,85 +2,38 @@
 
 import os
 import re
-import shutil
 import subprocess
-import sys
-import sysconfig
 import tempfile
 import tomllib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import pytest
+from .image import Image, sh
 
 ROOT = Path(__file__).resolve().parents[2]
-UID = 1000
 
 
 def named(requirement: str) -> str:
     return re.split(r"[\[=<>~! ]", requirement)[0].lower().replace("_", "-")
 
 
-def sh(*words: str, cwd: Path, **settings: str) -> str:
-    done = subprocess.run(words, cwd=cwd, env=os.environ | settings, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, f"{words}\n{done.stdout}\n{done.stderr}"
-    return done.stdout
-
-
-def interpreter() -> str:
-    """A Python that the image's user may run here: root's own often lies in root's home."""
-    version = f"python{sys.version_info.major}.{sys.version_info.minor}"
-    for path in (Path(sys.executable).resolve(), *(Path(folder) / version for folder in ("/usr/local/bin", "/usr/bin"))):
-        if path.is_file() and (os.getuid() or all(parent.stat().st_mode & 0o001 for parent in path.parents)):
-            return str(path)
-    raise AssertionError(f"no {version} that another user may run: `apt-get install {version}`")
-
-
-@pytest.fixture(scope="module")
-def context() -> Iterator[Path]:
-    """What .dockerignore lets Docker see, where another user can read it."""
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        folder.chmod(0o755)
-        first, *rules = (line for line in (ROOT / ".dockerignore").read_text().splitlines() if line and not line.startswith("#"))
-        assert first == "*", "nothing, but for what is named"
-        for rule in rules:
-            if rule.startswith("!"):
-                source, target = ROOT / rule[1:], folder / rule[1:]
-                target.parent.mkdir(exist_ok=True)
-                if source.is_dir():
-                    shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
-                else:
-                    shutil.copy(source, target)
-        yield folder
-
-
-def test_project_installs_from_the_context_and_runs_as_the_images_user(context: Path) -> None:
-    venv = context / "venv"
-    sh(interpreter(), "-m", "venv", "--without-pip", str(venv), cwd=context)
-    packages = Path(sysconfig.get_paths(vars={"base": str(venv), "platbase": str(venv)})["purelib"])
-    (packages / "tested.pth").write_text(sysconfig.get_paths()["purelib"] + "\n")  # what `packages` would have installed
-    _, *script = (Path(sys.executable).parent / "ray").read_text().splitlines()
-    (venv / "bin" / "ray").write_text("\n".join([f"#!{venv}/bin/python", *script]))
-    (venv / "bin" / "ray").chmod(0o755)
-    sh("k8s/build.sh", "project", cwd=context, VENV=str(venv), PIP_DISABLE_PIP_VERSION_CHECK="1", PIP_IGNORE_INSTALLED="1")
-    assert (packages / "common" / "starter" / "bundle" / "manifest.json").is_file(), "the starter bundle travels in the image"
+def test_project_installs_from_the_context_and_runs_as_the_images_user(image: Image) -> None:
+    (bundle,) = image.venv.glob("lib/python3*/site-packages/common/starter/bundle/manifest.json")
+    assert bundle.is_file(), "the starter bundle travels in the image"
     with tempfile.TemporaryDirectory() as home:
         other: dict[str, Any] = {}
         if os.getuid() == 0:
-            os.chown(home, UID, UID)
-            other = {"user": UID, "group": UID, "extra_groups": []}
-        step = [str(context / "k8s" / "build.sh"), "check", "cpu"]
-        settings = {"VENV": str(venv), "HOME": home, "PATH": f"{venv}/bin:{os.environ['PATH']}", "PYTHONDONTWRITEBYTECODE": "1"}
-        settings |= {"PYTHONPATH": "", "RAY_USAGE_STATS_ENABLED": "0"}
-        done = subprocess.run(step, cwd=home, env=os.environ | settings, capture_output=True, text=True, check=False, **other)
+            os.chown(home, image.uid, image.uid)
+            other = {"user": image.uid, "group": image.uid, "extra_groups": []}
+        step = [str(image.sources / "k8s" / "build.sh"), "check", "cpu"]
+        settings = image.environment | {"VENV": str(image.venv), "HOME": home}
+        done = subprocess.run(step, cwd=home, env=settings, capture_output=True, text=True, check=False, **other)
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
     assert "starter bundle lb-" in done.stdout
 
 
-def test_check_refuses_root(context: Path) -> None:
-    done = subprocess.run([context / "k8s" / "build.sh", "check", "cpu"], capture_output=True, text=True, check=False)
+def test_check_refuses_root(image: Image) -> None:
+    done = subprocess.run([image.sources / "k8s" / "build.sh", "check", "cpu"], capture_output=True, text=True, check=False)
     assert (os.getuid() == 0) == (done.returncode == 1 and "runs as root" in done.stderr)
 
 
