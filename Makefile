@@ -45,7 +45,7 @@ test: install  ## every test, Ray included
 	$(RUN) $(VENV)/bin/python -m pytest
 
 prove: install  ## what the specification promises of answers, sameness, kills and starts: half an hour, figures in docs/results/prove.json
-	LIYOU_PROVE_RESULTS=docs/results/prove.json $(RUN) $(VENV)/bin/python -m pytest -m prove tests/prove -s
+	LIYOU_PROVE_RESULTS=docs/results/prove.json $(RUN) $(VENV)/bin/python -m pytest -m prove tests/prove tests/k8s -s
 
 check: install  ## style and types
 	$(VENV)/bin/ruff format --check .
