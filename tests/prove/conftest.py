@@ -6,7 +6,9 @@ the snapshot of a sample shop that was made before.
 
 import os
 import platform
+import secrets
 import select
+import shutil
 import socket
 import subprocess
 import sys
@@ -38,6 +40,7 @@ from train_app.data.split import Splits, split
 from train_app.sample_shop.generate import generate_shop
 
 ROOT = Path(__file__).resolve().parents[2]
+RADOSGW = ROOT.parent / "shared" / "reference" / "radosgw.sh"
 QUIET = {"OMP_WAIT_POLICY": "PASSIVE", "TOKENIZERS_PARALLELISM": "false", "RAY_USAGE_STATS_ENABLED": "0", "HF_HUB_OFFLINE": "1"}
 FRESH_SEED = 20
 """Of a shop whose products, people and reasons nothing was trained or chosen on: the starter bundle has seed 0, its base 100,000 and up."""
@@ -241,3 +244,32 @@ def server(shop: Shop, bundle: Path, tmp_path_factory: pytest.TempPathFactory) -
     log = tmp_path_factory.mktemp("server") / "serve.log"
     with run_server("--bundle", str(bundle), "--snapshot", str(shop.folder), "--port", port, log=log) as running:
         yield running
+
+
+@pytest.fixture(scope="module")
+def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """A real S3 server (Ceph's radosgw, from Debian): the environment of whoever may use it. Its data are gone when the module is done."""
+    if not RADOSGW.is_file():
+        pytest.skip(f"shared data is absent: {RADOSGW} starts the S3 server; its tests did not run")
+    if not shutil.which("radosgw"):
+        subprocess.run(["bash", str(RADOSGW), "install"], check=True, capture_output=True)
+    folder, port = tmp_path_factory.mktemp("gateway") / "g", free_port()
+    keys = {"AWS_ACCESS_KEY_ID": "AKTEST", "AWS_SECRET_ACCESS_KEY": secrets.token_hex(20)}
+    ports = ["--port", str(port), "--mon-port", str(free_port()), "--mon-port-v1", str(free_port())]
+    asked = [*ports, "--access-key", keys["AWS_ACCESS_KEY_ID"], "--secret-key", keys["AWS_SECRET_ACCESS_KEY"]]
+    # No pipes: its daemons would keep them open for ever.
+    with (folder.parent / "start.log").open("wb") as log:
+        subprocess.run(["bash", str(RADOSGW), "start", "--dir", str(folder), *asked], check=True, stdout=log, stderr=log, timeout=300)
+    cache = tmp_path_factory.mktemp("node")
+    environment = keys | {"AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}", "AWS_DEFAULT_REGION": "us-east-1", "TMPDIR": str(cache)}
+    environment |= {"AWS_REQUEST_CHECKSUM_CALCULATION": "when_required"}  # docs/storage.md: this one is of 2021
+    before = dict(os.environ)
+    os.environ.update(environment)
+    try:
+        yield environment
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+        subprocess.run(
+            ["bash", str(RADOSGW), "stop", "--dir", str(folder)], check=False, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )

@@ -4,7 +4,6 @@ Nothing of the text may be changed but `device`: as it stands, a cluster without
 """
 
 import copy
-import os
 import shutil
 import subprocess
 import sys
@@ -18,7 +17,6 @@ import boto3
 import httpx2
 import pytest
 import yaml
-from moto.server import ThreadedMotoServer
 
 from cluster import LiyouClient
 from cluster.commands.deploy import serve_config
@@ -53,27 +51,15 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def cluster(config: dict[str, Any]) -> Iterator[Head]:
+def cluster(config: dict[str, Any], gateway: dict[str, str]) -> Iterator[Head]:
     """A head without cores and two worker nodes, the bundle under `prod` in the registry that the text names."""
     args = config["applications"][0]["args"]
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
-    server.start()
-    host, port = server.get_host_and_port()
-    keys = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_DEFAULT_REGION": "us-east-1"}
-    settings = keys | {"AWS_ENDPOINT_URL": f"http://{host}:{port}"} | RAY_ENVIRONMENT
-    before = dict(os.environ)
-    os.environ.update(settings)
-    try:
-        boto3.client("s3").create_bucket(Bucket=args["registry"].split("/")[2])
-        store = Registry(open_storage(args["registry"]))
-        version = store.publish(STARTER, version=read_live(STARTER).manifest.bundle_id)
-        store.promote(args["bundle"], version, reason="test", by="test", at=datetime.now(UTC))
-        with head("--num-cpus=0", "--object-store-memory=200000000", nodes=[NODE, NODE], settings=settings) as found:
-            yield found
-    finally:
-        os.environ.clear()
-        os.environ.update(before)
-        server.stop()
+    boto3.client("s3").create_bucket(Bucket=args["registry"].split("/")[2])
+    store = Registry(open_storage(args["registry"]))
+    version = store.publish(STARTER, version=read_live(STARTER).manifest.bundle_id)
+    store.promote(args["bundle"], version, reason="test", by="test", at=datetime.now(UTC))
+    with head("--num-cpus=0", "--object-store-memory=200000000", nodes=[NODE, NODE], settings=gateway | RAY_ENVIRONMENT) as found:
+        yield found
 
 
 def serve_deploy(cluster: Head, config: dict[str, Any], file: Path) -> None:

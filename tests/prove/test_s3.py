@@ -2,24 +2,23 @@
 
 import json
 import os
-import secrets
 import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 from threading import Barrier
 from typing import Any
 
+import boto3
 import httpx2
 import pytest
 
 from common.artifacts.registry import Registry
-from common.artifacts.storage import S3Storage, open_storage
+from common.artifacts.storage import open_storage
 from common.errors import AliasConflict, ArtifactNotFound, DigestMismatch
 from serve_app.state.live import STARTER
 
@@ -27,39 +26,12 @@ from .conftest import ROOT, free_port
 
 pytestmark = [pytest.mark.prove, pytest.mark.ray]
 
-SCRIPT = ROOT.parent / "shared" / "reference" / "radosgw.sh"
 BUCKET = "s3://shop"
 
 
-@pytest.fixture(scope="module")
-def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """The environment of whoever may use the bucket. All data is gone when the module is done."""
-    if not SCRIPT.is_file():
-        pytest.skip(f"shared data is absent: {SCRIPT} starts the S3 server; its tests did not run")
-    if not shutil.which("radosgw"):
-        subprocess.run(["bash", str(SCRIPT), "install"], check=True, capture_output=True)
-    folder, port = tmp_path_factory.mktemp("gateway") / "g", free_port()
-    keys = {"AWS_ACCESS_KEY_ID": "AKTEST", "AWS_SECRET_ACCESS_KEY": secrets.token_hex(20)}
-    ports = ["--port", str(port), "--mon-port", str(free_port()), "--mon-port-v1", str(free_port())]
-    asked = [*ports, "--access-key", keys["AWS_ACCESS_KEY_ID"], "--secret-key", keys["AWS_SECRET_ACCESS_KEY"]]
-    # No pipes: its daemons would keep them open for ever.
-    with (folder.parent / "start.log").open("wb") as log:
-        subprocess.run(["bash", str(SCRIPT), "start", "--dir", str(folder), *asked], check=True, stdout=log, stderr=log, timeout=300)
-    cache = tmp_path_factory.mktemp("node")
-    environment = keys | {"AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}", "AWS_DEFAULT_REGION": "us-east-1", "TMPDIR": str(cache)}
-    before = dict(os.environ)
-    os.environ.update(environment)
-    try:
-        store = open_storage(BUCKET)
-        assert isinstance(store, S3Storage)
-        store._client.create_bucket(Bucket="shop")
-        yield environment
-    finally:
-        os.environ.clear()
-        os.environ.update(before)
-        subprocess.run(
-            ["bash", str(SCRIPT), "stop", "--dir", str(folder)], check=False, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
+@pytest.fixture(scope="module", autouse=True)
+def bucket(gateway: dict[str, str]) -> None:
+    boto3.client("s3").create_bucket(Bucket="shop")
 
 
 def liyou(*words: str) -> str:
@@ -87,11 +59,13 @@ def test_a_run_is_killed_resumed_promoted_and_served_from_the_bucket_alone(
     command = [sys.executable, "-m", "cluster.cli", "train", "smoke", *asked, "--json"]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True) as run:
         assert run.stderr is not None
+        told: list[str] = []
         for line in run.stderr:
+            told.append(line)
             if '"stage":"discriminator samples"' in line:
                 break
         else:
-            pytest.fail(f"it ended with {run.wait()} before it could be killed")
+            pytest.fail(f"it ended with {run.wait()} before it could be killed: {''.join(told[-20:])}")
         os.killpg(run.pid, signal.SIGKILL)
     killed_s = time.monotonic() - began
     shutil.rmtree(gateway["TMPDIR"])  # what follows is another node's: it has the bucket and nothing else
@@ -99,9 +73,9 @@ def test_a_run_is_killed_resumed_promoted_and_served_from_the_bucket_alone(
 
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
-    told = [json.loads(line) for line in done.stderr.splitlines() if line.startswith('{"stage"')]
-    assert told
-    assert not [one for one in told if one["stage"] == "sft" and one["step"] == 1], "it went on from its checkpoint"
+    seen = [json.loads(line) for line in done.stderr.splitlines() if line.startswith('{"stage"')]
+    assert seen
+    assert not [one for one in seen if one["stage"] == "sft" and one["step"] == 1], "it went on from its checkpoint"
     result = json.loads(done.stdout)
     assert result["bundle_path"] == f"{BUCKET}/trainings/bundles/{result['bundle_id']}"
     run_keys = open_storage(result["run_path"]).list()
