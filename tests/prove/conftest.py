@@ -12,6 +12,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
@@ -265,9 +266,11 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]
     environment |= {"AWS_REQUEST_CHECKSUM_CALCULATION": "when_required"}  # docs/storage.md: this one is of 2021
     before = dict(os.environ)
     os.environ.update(environment)
+    tempfile.tempdir = None  # or this process would keep to the folder that it asked for first, and to a cache of the last run
     try:
         yield environment
     finally:
+        tempfile.tempdir = None
         os.environ.clear()
         os.environ.update(before)
         subprocess.run(
