@@ -188,7 +188,9 @@ class S3Storage:
         self.prefix = f"{checked_key(prefix)}/" if prefix else ""
         self._cache_dir = cache_dir
         config = Config(connect_timeout=5, read_timeout=60, retries={"mode": "standard", "max_attempts": 4})
-        self._client = boto3.client("s3", config=config)
+        self._client = boto3.Session().client(
+            "s3", config=config
+        )  # the default session is one for all threads, and keeps the first credentials
         self._parts = TransferConfig(multipart_threshold=PART_BYTES, multipart_chunksize=PART_BYTES, max_concurrency=4)
 
     @property

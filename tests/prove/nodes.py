@@ -56,7 +56,9 @@ def head(*words: str, nodes: Sequence[Sequence[str]] = (), settings: Mapping[str
                 *more,
             ]
             process = running.enter_context(
-                subprocess.Popen(command, env=environment, stdout=log.open("wb"), stderr=subprocess.STDOUT, start_new_session=True)
+                subprocess.Popen(
+                    command, env=environment, stdout=running.enter_context(log.open("wb")), stderr=subprocess.STDOUT, start_new_session=True
+                )
             )
             running.callback(os.killpg, process.pid, signal.SIGKILL)
             return process

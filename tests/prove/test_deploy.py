@@ -54,7 +54,7 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 def cluster(config: dict[str, Any], gateway: dict[str, str]) -> Iterator[Head]:
     """A head without cores and two worker nodes, the bundle under `prod` in the registry that the text names."""
     args = config["applications"][0]["args"]
-    boto3.client("s3").create_bucket(Bucket=args["registry"].split("/")[2])
+    boto3.Session().client("s3").create_bucket(Bucket=args["registry"].split("/")[2])
     store = Registry(open_storage(args["registry"]))
     version = store.publish(STARTER, version=read_live(STARTER).manifest.bundle_id)
     store.promote(args["bundle"], version, reason="test", by="test", at=datetime.now(UTC))

@@ -31,7 +31,7 @@ BUCKET = "s3://shop"
 
 @pytest.fixture(scope="module", autouse=True)
 def bucket(gateway: dict[str, str]) -> None:
-    boto3.client("s3").create_bucket(Bucket="shop")
+    boto3.Session().client("s3").create_bucket(Bucket="shop")
 
 
 def liyou(*words: str) -> str:
