@@ -4,6 +4,7 @@ Workers put their progress in a queue, and the process that called `fit` writes 
 the workers run. A step that was done again after a worker died stands twice.
 """
 
+import logging
 import threading
 import time
 from collections.abc import Iterator
@@ -18,7 +19,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from torch.utils.tensorboard import SummaryWriter
 
 from common.artifacts.storage import is_bucket, open_storage
-from common.errors import ArtifactNotFound
+from common.errors import ArtifactNotFound, StorageUnreachable
 from train_app.stages.state import OnProgress, Progress
 
 METRICS, BOARD = "metrics.jsonl", "tensorboard"
@@ -47,8 +48,11 @@ class Tracking:
         self._file.write(orjson.dumps(progress.model_dump(mode="json")) + b"\n")
         self._file.flush()
         if self._storage is not None and (progress.stage != self._stage or time.monotonic() > self._sent_s + UPLOAD_S):
-            self._storage.put_file(METRICS, self._folder / METRICS)
             self._stage, self._sent_s = progress.stage, time.monotonic()
+            try:
+                self._storage.put_file(METRICS, self._folder / METRICS)
+            except StorageUnreachable as error:  # for the moment: what matters is that it is there at the end
+                logging.getLogger(__name__).warning("metrics stay here for now: %s", error)
         for name, value in progress.metrics.items():
             self._board.add_scalar(f"{progress.stage}/{name}", value, progress.step)
         for pair in progress.texts[:1]:

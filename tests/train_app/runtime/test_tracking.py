@@ -2,7 +2,8 @@ import queue
 
 import pytest
 
-from common.artifacts.storage import open_storage
+from common.artifacts.storage import S3Storage, open_storage
+from common.errors import StorageUnreachable
 from train_app.runtime.tracking import Tracking, listening, read_story
 from train_app.stages.state import Progress, TextPair
 
@@ -36,6 +37,24 @@ def test_a_run_in_a_bucket_tells_its_story_there_and_goes_on_with_it_elsewhere(b
     assert told == ["sft", "selection"], "it is there as soon as a stage begins"
     assert [key.partition("/")[0] for key in open_storage(place).list()] == ["metrics.jsonl", "tensorboard", "tensorboard"]
     assert read_story(f"s3://{bucket}/runs/none") == []
+
+
+def test_a_bucket_that_is_away_for_a_moment_costs_no_run(bucket, monkeypatch) -> None:
+    place = f"s3://{bucket}/runs/one"
+    put, away = S3Storage.put_file, [True]
+
+    def sometimes(self, key, path):
+        if away:
+            raise StorageUnreachable("nobody answers")
+        put(self, key, path)
+
+    monkeypatch.setattr(S3Storage, "put_file", sometimes)
+    tracking = Tracking(place)
+    tracking.write(EVENT)
+    assert read_story(place) == []
+    away.clear()
+    tracking.close()
+    assert read_story(place) == [EVENT]
 
 
 def test_a_listener_that_fails_does_not_block_the_run_and_is_told_at_its_end(tmp_path) -> None:
