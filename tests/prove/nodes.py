@@ -32,7 +32,7 @@ class Head:
 @contextmanager
 def head(*words: str, nodes: Sequence[Sequence[str]] = (), settings: Mapping[str, str] | None = None) -> Iterator[Head]:
     """`words`, and each of `nodes`: what `ray start` is told beside ports. Token, logs and all processes go when the block ends."""
-    with TemporaryDirectory(prefix="r", ignore_cleanup_errors=True) as home, ExitStack() as running:
+    with TemporaryDirectory(prefix="r", dir="/tmp", ignore_cleanup_errors=True) as home, ExitStack() as running:
         token, dashboard, gcs = secrets.token_hex(32), free_port(), free_port()
         (Path(home) / ".ray").mkdir()
         (Path(home) / ".ray" / "auth_token").write_text(token)
