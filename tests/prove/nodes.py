@@ -67,9 +67,9 @@ def head(*words: str, nodes: Sequence[Sequence[str]] = (), settings: Mapping[str
         process = start("--head", f"--temp-dir={home}/t", "--dashboard-host=127.0.0.1", "--include-dashboard=true", *ports, *words, log=log)
         found = Head(f"http://127.0.0.1:{dashboard}", token, environment)
         wait_until(lambda: answers(found), process, log)
-        for number, node in enumerate(nodes):
-            start(f"--address=127.0.0.1:{gcs}", *node, log=Path(home) / f"node{number}.log")
-        wait_until(lambda: num_nodes(found) == 1 + len(nodes), process, log)
+        for number, node in enumerate(nodes, start=2):  # one after the other: two at once take the same sockets
+            own = Path(home) / f"node{number}.log"
+            wait_until(lambda: num_nodes(found) == number, start(f"--address=127.0.0.1:{gcs}", *node, log=own), own)  # noqa: B023
         yield found
 
 
