@@ -5,6 +5,7 @@ from ray.serve.config import AutoscalingConfig
 from ray.serve.deployment import Application, Deployment
 
 from common.artifacts.registry import Registry
+from common.artifacts.registry import pinned as version_now
 from common.artifacts.storage import open_storage
 from common.config import parse
 from serve_app.config import Replicas, Resources, ServeConfig
@@ -23,7 +24,6 @@ def build(args: dict[str, object]) -> Application:
     Raises ConfigError, BundleNotFound, or what admitting the bundle raises: nothing is deployed then.
     """
     config = pinned(parse(args, ServeConfig, source="serve arguments"))
-    read_live(locate_bundle(config.bundle, registry=config.registry))
     features = deployment(FeaturesReplica, "features", config.features.resources, config.features.replicas).bind(config)
     generator = deployment(GeneratorReplica, "generator", config.generator.resources, config.generator.replicas).bind(config)
     quality = deployment(QualityReplica, "quality", config.quality.resources, config.quality.replicas).bind(config)
@@ -32,11 +32,18 @@ def build(args: dict[str, object]) -> Application:
 
 
 def pinned(config: ServeConfig) -> ServeConfig:
-    """An alias as the version it names now: replicas that start later must not answer with another bundle."""
-    if config.registry is None:
-        return config
-    version = Registry(open_storage(config.registry)).resolve(config.bundle or DEFAULT_ALIAS)
-    return config.model_copy(update={"bundle": version})
+    """Aliases as the versions they name now, and the policy as it is now: replicas that start later must not answer with others.
+
+    Raises what admitting the bundle raises.
+    """
+    names = {name: version_now(value) for name in ("snapshot", "base") if (value := getattr(config, name)) is not None}
+    if config.registry is not None:
+        names["bundle"] = Registry(open_storage(config.registry)).resolve(config.bundle or DEFAULT_ALIAS)
+    elif config.bundle is not None:
+        names["bundle"] = version_now(config.bundle)
+    config = config.model_copy(update=names)
+    live = read_live(locate_bundle(config.bundle, registry=config.registry), pack=config.pack, policy_version=config.policy_version)
+    return config.model_copy(update={"policy_version": live.pack.policy_version})
 
 
 def deployment(replica: type, name: str, resources: Resources, replicas: Replicas) -> Deployment:

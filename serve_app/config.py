@@ -93,13 +93,23 @@ class AnswerConfig(Frozen):
 
 
 class ServeConfig(Frozen):
-    bundle: str | None = Field(None, description="folder of a bundle, or a version or alias of the registry; null: the starter bundle")
+    bundle: str | None = Field(
+        None,
+        description="folder of a bundle, s3://BUCKET/REGISTRY/VERSION, or a version or alias of the registry; null: the starter bundle",
+    )
     registry: str | None = Field(None, description="URI of a registry (file://, s3://); null: `bundle` is a folder")
     pack: str | None = Field(
         None, description="folder or s3:// URI of the pack whose lexicon, knowledge and templates apply; null: the one that ships"
     )
-    base: str | None = Field(None, description="folder of the base model on each node; null: where the bundle's manifest says")
-    snapshot: str | None = Field(None, description="folder of a snapshot; null: inline products and inline events only")
+    policy_version: str | None = Field(
+        None, description="of the pack: a replica that finds another refuses to start; null: the one that is there at deployment"
+    )
+    base: str | None = Field(
+        None, description="folder of the base model on each node, or s3://BUCKET/REGISTRY/VERSION; null: where the bundle's manifest says"
+    )
+    snapshot: str | None = Field(
+        None, description="folder of a snapshot, or s3://BUCKET/REGISTRY/VERSION; null: inline products and inline events only"
+    )
     producer: str = Field("liyou", min_length=1, max_length=100, description="name or code of the provider, as the AI label states it")
     http: HttpLimits = HttpLimits()
     answer: AnswerConfig = AnswerConfig()

@@ -4,11 +4,13 @@ Keys: `objects/SHA256` (the files, by content), `versions/VERSION.json` (written
 `aliases/NAME/000001.json`, one create-only object a move, so that of two people who move an alias at once exactly one succeeds.
 """
 
+import fcntl
 import os
 import re
 import shutil
 import tempfile
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Literal, TypeVar
@@ -121,24 +123,33 @@ class Registry:
         """A folder on this machine that holds the version, every byte verified now. Read it, do not write to it."""
         entry = self.describe(name)
         place = self.storage.cache_dir / entry.version
-        if place.is_dir() and _holds(place, entry.files):
-            return place
         try:
-            place.parent.mkdir(parents=True, exist_ok=True)
-            temporary = Path(tempfile.mkdtemp(dir=place.parent, prefix=".fetching-"))
+            with _locked(place):
+                if not _holds(place, entry.files):
+                    self._fetch(entry, place)
         except OSError as error:
             raise StorageUnreachable(f"{place.parent}: cannot keep a copy there ({error.strerror}); pass another cache_dir") from error
+        return place
+
+    def _fetch(self, entry: Version, place: Path) -> None:
+        """Puts a verified copy at `place`, of which the caller has the lock, in place of what stands there."""
+        unfinished = f".fetching-{entry.version}-"
+        for left in place.parent.glob(f"{unfinished}*"):  # by a process that was killed: whoever lives has the lock
+            shutil.rmtree(left, ignore_errors=True)
+        temporary = Path(tempfile.mkdtemp(dir=place.parent, prefix=unfinished))
         try:
+            new = temporary / "new"
             for path, digest in entry.files.items():
-                target = temporary / path
-                if not target.resolve().is_relative_to(temporary.resolve()):
+                target = new / path
+                if not target.resolve().is_relative_to(new.resolve()):
                     raise DigestMismatch(f"version {entry.version} names the file {path!r}, which leaves its folder; refused")
                 target.parent.mkdir(parents=True, exist_ok=True)
                 _check(entry.version, path, digest, self.storage.get_file(f"objects/{digest}", target))
-            _replace_folder(temporary, place, entry.files)
+            if place.exists():
+                os.rename(place, temporary / "old")
+            os.rename(new, place)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
-        return place
 
     def promote(self, alias: str, version: str, *, reason: str, by: str, at: datetime, expected: str | None = None) -> Move:
         """Points the alias at a version. `expected` is the version that the caller believes it points at now ("" for none yet).
@@ -208,6 +219,14 @@ def local_folder(source: str | Path) -> Path:
     return store.fetch(name)
 
 
+def pinned(source: str) -> str:
+    """s3://BUCKET/REGISTRY/ALIAS as the version that it names now, so that whoever looks later finds the same; a path as it is."""
+    if not is_bucket(source):
+        return source
+    store, name = version_at(source)
+    return f"{store.storage.uri}/{store.resolve(name)}"
+
+
 def version_at(uri: str) -> tuple[Registry, str]:
     """The registry and the name in s3://BUCKET/REGISTRY/VERSION. Raises ConfigError."""
     place, _, name = uri.rstrip("/").rpartition("/")
@@ -251,16 +270,15 @@ def _standing(moves: list[Move]) -> list[str]:
 
 def _holds(folder: Path, files: dict[str, str]) -> bool:
     try:
-        return file_digests(folder) == dict(sorted(files.items()))
-    except ValueError:
+        return folder.is_dir() and file_digests(folder) == dict(sorted(files.items()))
+    except (ValueError, OSError):
         return False
 
 
-def _replace_folder(temporary: Path, place: Path, files: dict[str, str]) -> None:
-    """Moves a verified folder into its place; when another process was faster, its copy stays if it verifies."""
-    try:
-        os.rename(temporary, place)
-    except OSError:
-        if not _holds(place, files):
-            shutil.rmtree(place)
-            os.rename(temporary, place)
+@contextmanager
+def _locked(place: Path) -> Iterator[None]:
+    """One process of this machine at a time looks after a copy; the lock goes with the process."""
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with (place.parent / f".lock-{place.name}").open("wb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield

@@ -32,7 +32,8 @@ class Ingress:
 
     def __init__(self, config: ServeConfig, features: Handle, generator: Handle, quality: Handle) -> None:
         self.config = config
-        self.live = read_live(locate_bundle(config.bundle, registry=config.registry), pack=config.pack)
+        folder = locate_bundle(config.bundle, registry=config.registry)
+        self.live = read_live(folder, pack=config.pack, policy_version=config.policy_version)
         self.hops = HandleHops(config, features, generator, quality)
         self.page = Page(
             live=self.live,

@@ -18,7 +18,7 @@ from common.generation.candidates import Candidate
 from common.log import request_id as current_request_id
 from serve_app.autoscaling import SECONDS_A_SEQUENCE, SEQUENCES
 from serve_app.config import ServeConfig
-from serve_app.state.live import locate_bundle, read_live
+from serve_app.state.live import check_policy, locate_bundle, read_live
 
 log = logging.getLogger("ray.serve")  # the logger whose records Serve writes to the replica's file, request id and all
 
@@ -32,7 +32,8 @@ class FeaturesReplica:
         from common.features.snapshot import Snapshot
         from serve_app.graph.features_deployment import Features
 
-        vocabulary = read_live(locate_bundle(config.bundle, registry=config.registry), pack=config.pack).pack.vocabulary
+        folder = locate_bundle(config.bundle, registry=config.registry)
+        vocabulary = read_live(folder, pack=config.pack, policy_version=config.policy_version).pack.vocabulary
         snapshot = Snapshot.open(config.snapshot) if config.snapshot else None
         self.features = Features(snapshot, vocabulary=vocabulary, now=lambda: datetime.now(UTC))
 
@@ -100,7 +101,9 @@ class QualityReplica:
         torch.set_num_threads(config.quality.threads)
         folder = locate_bundle(config.bundle, registry=config.registry)
         # The embedding as in training, whatever the generator has; the canaries are the generator's business, whose model answers.
-        self.quality = Quality(panel_of(load_bundle(folder, base=config.base, verify=False, policy=config.pack)))
+        bundle = load_bundle(folder, base=config.base, verify=False, policy=config.pack)
+        check_policy(bundle.pack, config.policy_version)
+        self.quality = Quality(panel_of(bundle))
 
     def judge(
         self, contexts: Sequence[Context], candidates: Sequence[Sequence[Candidate]], *, request_id: str

@@ -7,7 +7,7 @@ from common.bundle.admission import admit, pack_of
 from common.bundle.manifest import BundleManifest
 from common.bundle.published import bundle_folder
 from common.contract.wire import ModelCard, control_cards
-from common.errors import BundleNotFound
+from common.errors import BundleNotFound, ConfigError
 from common.packs.schema import Pack
 
 STARTER = Path(__file__).resolve().parents[2] / "common" / "starter" / "bundle"
@@ -44,7 +44,16 @@ def locate_bundle(bundle: str | None, *, registry: str | None) -> Path:
     return folder.resolve()
 
 
-def read_live(folder: Path, *, pack: str | None = None) -> Live:
-    """Raises what `admit` and `pack_of` raise: a bundle that fails here is never handed to a replica."""
+def read_live(folder: Path, *, pack: str | None = None, policy_version: str | None = None) -> Live:
+    """Raises what `admit`, `pack_of` and `check_policy` raise: a bundle that fails here is never handed to a replica."""
     admitted = admit(folder)
-    return Live(admitted.manifest, pack_of(admitted, pack))
+    return Live(admitted.manifest, check_policy(pack_of(admitted, pack), policy_version))
+
+
+def check_policy(pack: Pack, expected: str | None) -> Pack:
+    """The pack itself. Raises ConfigError where its policy is not the one that the application was deployed with."""
+    if expected is not None and pack.policy_version != expected:
+        raise ConfigError(
+            f"policy_version: the application was deployed with {expected}, pack {pack.name} has {pack.policy_version} now; deploy again"
+        )
+    return pack

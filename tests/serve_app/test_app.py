@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,9 @@ from ray import serve
 from ray.serve.handle import DeploymentHandle
 from starlette.testclient import TestClient
 
+from common import packs
+from common.artifacts.registry import Registry
+from common.artifacts.storage import open_storage
 from common.errors import BundleNotFound, ConfigError
 from serve_app.app import build, deployment, pinned
 from serve_app.config import AnswerConfig, GeneratorConfig, Replicas, Resources, ServeConfig
@@ -76,16 +80,29 @@ def test_wrong_arguments_and_missing_bundles_are_refused_before_anything_is_depl
 
 
 def test_an_alias_is_pinned_to_the_version_it_names_when_the_application_is_built(tiny_bundle: Any, tmp_path: Path) -> None:
-    from datetime import UTC, datetime
-
-    from common.artifacts.registry import Registry
-    from common.artifacts.storage import open_storage
-
     registry = Registry(open_storage(tmp_path / "registry"))
     version = registry.publish(tiny_bundle.path, version=tiny_bundle.bundle_id)
     registry.promote("prod", version, reason="first", by="test", at=datetime(2026, 11, 24, tzinfo=UTC))
     config = ServeConfig(registry=str(tmp_path / "registry"))
     assert pinned(config).bundle == tiny_bundle.bundle_id
+
+
+def test_names_in_a_bucket_are_pinned_and_so_is_the_policy(tiny_bundle: Any, bucket: str, tmp_path: Path) -> None:
+    place = f"s3://{bucket}/registry"
+    registry = Registry(open_storage(place))
+    version = registry.publish(tiny_bundle.path, version=tiny_bundle.bundle_id)
+    registry.promote("prod", version, reason="first", by="test", at=datetime(2026, 11, 24, tzinfo=UTC))
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "pack.yaml").write_text("name: corner_shop\nextends: shop\n")
+    config = pinned(ServeConfig(bundle=f"{place}/prod", snapshot=f"{place}/prod", pack=str(tmp_path / "mine")))
+    assert config.bundle == config.snapshot == f"{place}/{version}"
+    lexicon = (Path(packs.__file__).parent / "shop" / "lexicon.yaml").read_text(encoding="utf-8").replace("首选", "首推", 1)
+    (tmp_path / "mine" / "lexicon.yaml").write_text(lexicon, encoding="utf-8")
+    for replica in (QualityReplica, FeaturesReplica):
+        with pytest.raises(ConfigError, match=r"policy_version: the application was deployed with .*deploy again"):
+            replica(config)
+    with pytest.raises(ConfigError, match="/nowhere"):
+        build({"bundle": str(tiny_bundle.path), "pack": "/nowhere"})
 
 
 def test_a_deployment_scales_only_where_its_bounds_differ() -> None:

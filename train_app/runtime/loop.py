@@ -1,7 +1,5 @@
 """What each worker of a Ray run does: open the workbench, go through the stages, evaluate once, write the bundle. Stages meet Ray here."""
 
-import os
-import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -21,7 +19,7 @@ from common.bundle.canaries import CanaryExample
 from common.bundle.manifest import Answering, Calibration, DataRef, Origin, StudyRef
 from common.bundle.write import write_bundle
 from common.config import Frozen
-from common.errors import LiyouError
+from common.errors import DigestMismatch, LiyouError
 from common.features.snapshot import Snapshot
 from common.language.base_model import load_base
 from common.packs.load import load_pack
@@ -48,6 +46,7 @@ class Task(Frozen):
     """What a run is besides its configuration."""
 
     inputs: str = Field(description="digest of configuration, data and start: the run's name")
+    pack_digest: str = Field(description="of the pack as `inputs` counts it; its files may change while the run goes on")
     start: Start | None = Field(None, description="null: from nothing")
     until: str | None = Field(None, description="stage after which it halts; null: to the bundle")
     study: StudyRef | None = Field(None, description="the search that chose this configuration, for the manifest")
@@ -70,6 +69,8 @@ def train(payload: dict[str, object]) -> dict[str, JsonValue]:
             mailbox.put(progress.model_dump_json())
 
     try:
+        if (found := load_pack(config.data.pack).digest) != task.pack_digest:
+            raise DigestMismatch(f"data.pack: {config.data.pack} had digest {task.pack_digest} when the run began and has {found} now")
         bench = open_workbench(config, inputs=inputs, parallel=parallel)
         if config.runtime.bf16 and not bench.bf16:
             told = "runtime.bf16 was asked for and this processor has none: training goes on in float32"
@@ -131,32 +132,34 @@ def finish(
     shown = evaluation.model_copy(update={"samples": evaluation.samples[:NUM_SAMPLES]})
     page = render(story, title="Training run", facts=facts, evaluation=shown)
     bundles = f"{config.out}/bundles"
-    temporary = (
-        Path(tempfile.mkdtemp(prefix="liyou-")) / "bundle" if is_bucket(bundles) else Path(bundles) / f".{place[-16:]}.{os.getpid()}"
-    )
-    temporary.parent.mkdir(parents=True, exist_ok=True)
-    bundle_id = write_bundle(
-        temporary,
-        language=load_base(config.base.source, dtype=config.base.dtype),
-        base_licence=config.base.licence,
-        adapter=state.group("policy"),
-        alpha=float(config.lora.alpha),
-        discriminator=discriminator,
-        pack=pack,
-        answering=answering,
-        calibration=Calibration(
-            temperature=float(discriminator.temperature),
-            offset=float(discriminator.offset),
-            num_examples=min(config.calibration.rows, len(bench.splits.calibration)),
-            measures=figures,
-        ),
-        metrics=as_metrics(measures),
-        origin=origin,
-        canaries=[CanaryExample(context=example.context, text=example.text) for example in examples],
-        report={"index.html": page.encode()},
-    )
+    beside = None if is_bucket(bundles) else bundles
+    if beside:
+        Path(beside).mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".writing-", dir=beside) as folder:
+        temporary = Path(folder) / "bundle"
+        bundle_id = write_bundle(
+            temporary,
+            language=load_base(config.base.source, dtype=config.base.dtype),
+            base_licence=config.base.licence,
+            adapter=state.group("policy"),
+            alpha=float(config.lora.alpha),
+            discriminator=discriminator,
+            pack=pack,
+            answering=answering,
+            calibration=Calibration(
+                temperature=float(discriminator.temperature),
+                offset=float(discriminator.offset),
+                num_examples=min(config.calibration.rows, len(bench.splits.calibration)),
+                measures=figures,
+            ),
+            metrics=as_metrics(measures),
+            origin=origin,
+            canaries=[CanaryExample(context=example.context, text=example.text) for example in examples],
+            report={"index.html": page.encode()},
+        )
+        path = _put(temporary, bundles, bundle_id)
     return {
-        "bundle_path": _put(temporary, bundles, bundle_id),
+        "bundle_path": path,
         "bundle_id": bundle_id,
         "selected": state.values["selected"],
         "selection": state.values["selection"],
@@ -188,10 +191,7 @@ def _put(folder: Path, bundles: str, bundle_id: str) -> str:
     path = Path(bundles) / bundle_id
     if is_bucket(bundles):
         Registry(open_storage(bundles)).publish(folder, version=bundle_id)
-        shutil.rmtree(folder.parent)
         return f"{bundles}/{bundle_id}"
-    if path.exists():
-        shutil.rmtree(folder)
-    else:
+    if not path.exists():
         folder.rename(path)
     return str(path)

@@ -12,6 +12,7 @@ from ray.util.queue import Queue
 
 from common import errors
 from common.artifacts.digest import canonical_json, sha256_bytes
+from common.artifacts.registry import pinned
 from common.artifacts.storage import for_ray, is_bucket, located
 from common.bundle.manifest import StudyRef
 from common.config import Frozen
@@ -59,11 +60,12 @@ def run_digest(config: TrainConfig, *, data_digest: str, base_digest: str, pack_
 
 
 def absolute(config: TrainConfig) -> TrainConfig:
-    """Its paths as seen from here: workers run in a folder of their own. A base that is no path, such as an id, stays."""
-    data = config.data.model_copy(update={"snapshot": located(config.data.snapshot), "pack": pack_located(config.data.pack)})
+    """Its paths as seen from here, since workers run in a folder of their own, and aliases as the versions they name now, since workers
+    that start again would find others. A base that is no path, such as an id, stays."""
+    data = config.data.model_copy(update={"snapshot": pinned(located(config.data.snapshot)), "pack": pack_located(config.data.pack)})
     path = Path(config.base.source).expanduser()
     is_path = config.base.source != STARTER and path.exists()
-    base = config.base.model_copy(update={"source": str(path.resolve())}) if is_path else config.base
+    base = config.base.model_copy(update={"source": str(path.resolve()) if is_path else pinned(config.base.source)})
     return config.model_copy(update={"data": data, "base": base, "out": located(config.out)})
 
 
@@ -98,16 +100,18 @@ def fit(
     Raises what the stages raise (BadInput, TrainingDiverged, …) as itself; a worker that died more than `runtime.max_failures` times as
     Unavailable.
     """
-    task = Task(inputs=run_inputs(config, start), start=start, study=study)
+    config = absolute(config)
+    task = Task(inputs=run_inputs(config, start), pack_digest=load_pack(config.data.pack).digest, start=start, study=study)
     returned, _ = _run(config, task, on_progress)
-    return TrainResult.model_validate({**returned, "run": task.inputs[:16], "run_path": run_place(absolute(config), task.inputs)})
+    return TrainResult.model_validate({**returned, "run": task.inputs[:16], "run_path": run_place(config, task.inputs)})
 
 
 def fit_until(config: TrainConfig, on_progress: OnProgress | None = None, *, until: str, start: Start | None = None) -> Halted:
     """The same run to the end of the stage named `until`; `fit` or another `fit_until` goes on from there. Raises as `fit`."""
-    task = Task(inputs=run_inputs(config, start), start=start, until=until)
+    config = absolute(config)
+    task = Task(inputs=run_inputs(config, start), pack_digest=load_pack(config.data.pack).digest, start=start, until=until)
     returned, checkpoint = _run(config, task, on_progress)
-    state, place = Checkpointed(inputs=task.inputs, path=checkpoint), run_place(absolute(config), task.inputs)
+    state, place = Checkpointed(inputs=task.inputs, path=checkpoint), run_place(config, task.inputs)
     return Halted.model_validate({**returned, "state": state, "run": task.inputs[:16], "run_path": place})
 
 
@@ -118,7 +122,6 @@ def _run(config: TrainConfig, task: Task, on_progress: OnProgress | None) -> tup
     os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", "600")
     if config.runtime.on == "cuda":
         _check_cuda()
-    config = absolute(config)
     place = run_place(config, task.inputs)
     tracking = Tracking(place, on_progress=on_progress)
     storage_path, filesystem = for_ray(f"{config.out}/runs")

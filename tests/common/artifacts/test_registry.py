@@ -1,3 +1,4 @@
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -63,6 +64,22 @@ def test_a_damaged_object_is_not_handed_out(registry: Registry, tmp_path: Path) 
         registry.fetch(version)
     with pytest.raises(DigestMismatch, match="file a"):
         registry.read(version, "a")
+
+
+def test_many_who_find_a_damaged_copy_all_get_a_whole_one(registry: Registry, tmp_path: Path) -> None:
+    version = registry.publish(folder(tmp_path / "one", a="1", b="2" * 100_000, c="3"))
+    place = registry.fetch(version)
+    (place.parent / f".fetching-{version}-killed").mkdir()
+
+    def fetched(_: int) -> list[str]:
+        found = registry.fetch(version)
+        return [(found / name).read_text()[:1] for name in "abc"]
+
+    with ThreadPoolExecutor(8) as pool:
+        for _ in range(10):
+            (place / "a").unlink()
+            assert list(pool.map(fetched, range(8))) == [["1", "2", "3"]] * 8
+    assert not list(place.parent.glob(".fetching-*")), "what a killed process left is gone"
 
 
 def test_publishing_again_mends_a_damaged_object(registry: Registry, tmp_path: Path) -> None:
