@@ -10,12 +10,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import ray
-from pydantic import BaseModel, Field
+from pydantic import BaseModel
 
-from cluster.client.jobs import CONFIG, ERROR, KIND, PROGRESS, RELEASE, RESULT, release
+from cluster.client.jobs import CONFIG, ERROR, KIND, PROGRESS, RELEASE, RESULT, EvaluateConfig, release
 from cluster.session import connect
 from common.config import Frozen, parse
-from common.errors import BadInput, LiyouError, NoResources, VersionMismatch
+from common.errors import BadInput, ConfigError, LiyouError, NoResources, VersionMismatch
 from train_app.config import RuntimeConfig, TrainConfig
 from tune_app.config import TuneConfig
 
@@ -23,14 +23,6 @@ METADATA = "RAY_JOB_CONFIG_JSON_ENV_VAR"
 """Where Ray hands a driver its job's configuration, metadata included (ray/dashboard/modules/job/job_supervisor.py)."""
 
 Tell = Callable[[BaseModel], None]
-
-
-class EvaluateConfig(Frozen):
-    bundle: str = Field(min_length=1, description="folder, s3://BUCKET/REGISTRY/VERSION, or version or alias of the registry")
-    snapshot: str = Field(min_length=1, description="folder or s3:// name; its test rows are read")
-    registry: str | None = Field(None, description="URI; null: `bundle` is a folder")
-    pack: str | None = Field(None, description="folder or s3:// URI of a pack that does not ship")
-    rows: int = Field(500, ge=1, description="test rows, at most")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +63,12 @@ def tune(config: TuneConfig, tell: Tell) -> BaseModel:
 
 
 def evaluate(config: EvaluateConfig, tell: Tell) -> BaseModel:
+    """On a worker: the driver's node has the cluster's own processes to look after, and on Kubernetes no core to give."""
+    measured: BaseModel = ray.get(ray.remote(num_cpus=1)(measure).remote(config))
+    return measured
+
+
+def measure(config: EvaluateConfig) -> BaseModel:
     from cluster.commands.evaluate import measured
     from common.bundle.load import load_bundle
     from common.bundle.published import bundle_folder
@@ -114,7 +112,11 @@ def work(metadata: Mapping[str, str], tell: Tell) -> BaseModel:
     kind = KINDS.get(metadata.get(KIND, ""))
     if kind is None:
         raise BadInput(f"kind: got {metadata.get(KIND)!r}; expected one of {', '.join(KINDS)}")
-    config = parse(json.loads(metadata[CONFIG]), kind.model, source=str(metadata[KIND]))
+    try:
+        content = json.loads(metadata.get(CONFIG, ""))
+    except json.JSONDecodeError as error:
+        raise ConfigError(f"{CONFIG}: expected the configuration as JSON in the job's metadata; {error}") from error
+    config = parse(content, kind.model, source=str(metadata[KIND]))
     with connect(address="auto", num_threads=kind.threads(config)):
         enough(kind.needs(config), ray.cluster_resources())  # type: ignore[no-untyped-call]
         return kind.run(config, tell)

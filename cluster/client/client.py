@@ -5,10 +5,13 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Self
 
 from cluster.client.dashboard import Dashboard
-from cluster.client.jobs import Job, Jobs
+from cluster.client.jobs import EvaluateConfig, Job, Jobs
 from cluster.client.serving import Item, Serving
+from common.config import Frozen, parse
 from common.contract.wire import ModelsResponse, ReasonsResponse
 from common.errors import BadInput
+from train_app.config import TrainConfig
+from tune_app.config import TuneConfig
 
 
 class LiyouClient:
@@ -56,21 +59,32 @@ class LiyouClient:
         """Which bundle answers, with its control codes."""
         return self._storefront().models()
 
-    def train(self, config: Mapping[str, object]) -> Job:
+    def train(self, config: Mapping[str, object], *, again: bool = False) -> Job:
         """Trains on the cluster as `liyou train` does here; `config` has the fields of train_app/config.py, its paths are the cluster's.
 
         The same configuration is the same job: submitted again it is the one that runs or has succeeded, and one that failed or was
-        stopped goes on from its last checkpoint. Raises Unauthorised, VersionMismatch, Unavailable.
+        stopped goes on from its last checkpoint. `again`: one that succeeded is done once more, since names may stand for other data now.
+        Raises ConfigError, Unauthorised, VersionMismatch, Unavailable.
         """
-        return self._cluster().submit("train", config)
+        return self._cluster().submit("train", normal(config, TrainConfig), again=again)
 
-    def tune(self, config: Mapping[str, object]) -> Job:
+    def tune(self, config: Mapping[str, object], *, again: bool = False) -> Job:
         """A study on the cluster; `config` has the fields of tune_app/config.py. As `train` otherwise."""
-        return self._cluster().submit("tune", config)
+        return self._cluster().submit("tune", normal(config, TuneConfig), again=again)
 
-    def evaluate(self, bundle: str, *, snapshot: str, registry: str | None = None, rows: int = 500) -> Job:
-        """Measures a bundle (a folder, or a version or alias of `registry`) on a snapshot's test rows."""
-        return self._cluster().submit("evaluate", {"bundle": bundle, "snapshot": snapshot, "registry": registry, "rows": rows})
+    def evaluate(
+        self,
+        bundle: str,
+        *,
+        snapshot: str,
+        registry: str | None = None,
+        pack: str | None = None,
+        rows: int = 500,
+        again: bool = False,
+    ) -> Job:
+        """Measures a bundle (a folder, an s3:// name, or a version or alias of `registry`) on a snapshot's test rows."""
+        config = {"bundle": bundle, "snapshot": snapshot, "registry": registry, "pack": pack, "rows": rows}
+        return self._cluster().submit("evaluate", normal(config, EvaluateConfig), again=again)
 
     def jobs(self) -> list[Job]:
         """All that were submitted by this client or `liyou jobs`, the latest first."""
@@ -89,3 +103,8 @@ class LiyouClient:
         if self._jobs is None:
             raise BadInput('address: got nothing; expected the URL of the cluster\'s dashboard, LiyouClient(address="http://HOST:8265")')
         return self._jobs
+
+
+def normal(config: Mapping[str, object], model: type[Frozen]) -> dict[str, object]:
+    """With every default written out: however it was typed, the same configuration has the same digest. Raises ConfigError."""
+    return parse(dict(config), model, source=model.__name__).model_dump(mode="json")

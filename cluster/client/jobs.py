@@ -9,10 +9,11 @@ from collections.abc import Callable, Iterator, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from typing import Literal
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from cluster.client.dashboard import Dashboard
 from common.artifacts.digest import canonical_json, sha256_bytes
+from common.config import Frozen
 from common.errors import JobFailed, LiyouError, NotFound, Unavailable, by_code
 
 ENTRYPOINT = "python -m cluster.job"
@@ -33,6 +34,14 @@ def release() -> str:
         return "unpackaged"
 
 
+class EvaluateConfig(Frozen):
+    bundle: str = Field(min_length=1, description="folder, s3://BUCKET/REGISTRY/VERSION, or version or alias of the registry")
+    snapshot: str = Field(min_length=1, description="folder or s3:// name; its test rows are read")
+    registry: str | None = Field(None, description="URI; null: `bundle` is a folder or s3:// name")
+    pack: str | None = Field(None, description="folder or s3:// URI of a pack that does not ship")
+    rows: int = Field(500, ge=1, description="test rows, at most")
+
+
 class Details(BaseModel):
     """The part of Ray's JobDetails that is read."""
 
@@ -48,8 +57,9 @@ class Jobs:
         self.call = dashboard.call
         self.clock, self.sleep = clock, sleep
 
-    def submit(self, kind: str, config: Mapping[str, object]) -> "Job":
+    def submit(self, kind: str, config: Mapping[str, object], *, again: bool = False) -> "Job":
         """One job for one configuration, until it has failed or was stopped: then the next attempt, which has a number behind its id.
+        `again`: also when it has succeeded, since what its names stand for may have changed.
 
         Raises Unauthorised, VersionMismatch, Unavailable; what is wrong in `config` the job tells.
         """
@@ -57,7 +67,7 @@ class Jobs:
         first = f"{ID}{kind}-{sha256_bytes(canonical_json(json.loads(content)))[:20]}"
         attempts = {self._attempt(one.submission_id or ""): one for one in self._ours() if (one.submission_id or "").startswith(first)}
         last = max(attempts, default=0)
-        if last and attempts[last].status not in ("FAILED", "STOPPED"):
+        if last and attempts[last].status not in ("FAILED", "STOPPED", *(("SUCCEEDED",) if again else ())):
             return Job(self, str(attempts[last].submission_id))
         # Not the old id again: Ray's supervisor of a stopped job lives on for a moment and takes the new one down with it.
         job = Job(self, f"{first}-{last + 1}" if last else first)
@@ -111,29 +121,28 @@ class Job:
         """All that it has printed so far."""
         return str(self._jobs.call("GET", f"/api/jobs/{self.id}/logs").json()["logs"])
 
-    def follow(self, *, poll_s: float = 2.0) -> Iterator[str]:
-        """Its lines as they come, until it has ended."""
-        told = 0
+    def follow(self, *, poll_s: float = 2.0, timeout_s: float | None = None) -> Iterator[str]:
+        """Its lines as they come, until it has ended. Raises Unavailable where it still runs after `timeout_s`."""
+        end_s, told = None if timeout_s is None else self._jobs.clock() + timeout_s, 0
         while True:
             ended = self.status() in ENDED
-            lines = self.logs().splitlines(keepends=True)
-            whole = lines if ended else [line for line in lines if line.endswith("\n")]
-            yield from (line.rstrip("\n") for line in whole[told:])
+            *whole, rest = self.logs().split("\n")  # not splitlines: a title may hold other ends of lines than ours
+            yield from whole[told:]
             told = len(whole)
             if ended:
+                yield from [rest] if rest else []
                 return
+            if end_s is not None and self._jobs.clock() > end_s:
+                raise Unavailable(f"job {self.id} still runs after {timeout_s:g} s; wait on, or `stop` it")
             self._jobs.sleep(poll_s)
 
     def wait(
         self, on_progress: Callable[[dict[str, object]], None] | None = None, *, timeout_s: float | None = None, poll_s: float = 2.0
     ) -> dict[str, object]:
-        """The result; `on_progress` gets each Progress. Raises as `result`, and Unavailable where it still runs after `timeout_s`."""
-        end_s = None if timeout_s is None else self._jobs.clock() + timeout_s
-        for line in self.follow(poll_s=poll_s):
+        """The result; `on_progress` gets each Progress. Raises as `result` and `follow`."""
+        for line in self.follow(poll_s=poll_s, timeout_s=timeout_s):
             if on_progress and line.startswith(PROGRESS):
                 on_progress(json.loads(line.removeprefix(PROGRESS)))
-            if end_s is not None and self._jobs.clock() > end_s:
-                raise Unavailable(f"job {self.id} still runs after {timeout_s:g} s; wait on, or `stop` it")
         return self.result()
 
     def stop(self) -> None:
@@ -146,7 +155,7 @@ class Job:
         details = self.details()
         if details.status not in ENDED:
             raise Unavailable(f"job {self.id} is {details.status.lower()}; `wait` for it")
-        lines = self.logs().splitlines()
+        lines = self.logs().split("\n")
         for line in reversed(lines):
             if line.startswith(RESULT):
                 found: dict[str, object] = json.loads(line.removeprefix(RESULT))
@@ -155,5 +164,5 @@ class Job:
                 told = json.loads(line.removeprefix(ERROR))
                 kind: type[LiyouError] = by_code(told["code"])
                 raise kind(told["message"])
-        last = "\n".join(lines[-5:])
+        last = "\n".join(lines[-6:])
         raise JobFailed(f"job {self.id} was {details.status.lower()} without a result: {details.message or ''}\n{last}".rstrip())

@@ -23,6 +23,8 @@ LIMITS = DeadlineLimits()
 
 class Serving:
     def __init__(self, url: str, *, clock: Callable[[], float], sleep: Callable[[float], None]) -> None:
+        if not url.startswith(("http://", "https://")):
+            raise BadInput(f"serve: got {url!r}; expected the URL of the API, http://HOST:8000")
         self.url = url.rstrip("/")
         self._clock, self._sleep = clock, sleep
         self._http = httpx2.Client()
@@ -51,13 +53,23 @@ class Serving:
         return self._tried(lambda left_ms: self._post(body, left_ms=left_ms), deadline)
 
     def models(self) -> ModelsResponse:
-        return self._tried(
-            lambda left_ms: self._read(self._http.get(f"{self.url}/v1/models", timeout=left_ms / 1000), ModelsResponse), None
-        )
+        return self._tried(lambda left_ms: self._read(self._whole("GET", "/v1/models", left_ms=left_ms), ModelsResponse), None)
 
     def _post(self, body: bytes, *, left_ms: int) -> ReasonsResponse:
         headers = {"Content-Type": "application/json", HEADER: str(left_ms)}
-        return self._read(self._http.post(f"{self.url}/v1/reasons", content=body, headers=headers, timeout=left_ms / 1000), ReasonsResponse)
+        return self._read(self._whole("POST", "/v1/reasons", left_ms=left_ms, content=body, headers=headers), ReasonsResponse)
+
+    def _whole(
+        self, method: str, path: str, *, left_ms: int, content: bytes | None = None, headers: Mapping[str, str] | None = None
+    ) -> httpx2.Response:
+        """An answer with its body. The library's own timeout is of each read, and a server that drips never runs into it."""
+        end_s, body = self._clock() + left_ms / 1000, bytearray()
+        with self._http.stream(method, f"{self.url}{path}", content=content, headers=headers, timeout=left_ms / 1000) as response:
+            for chunk in response.iter_raw():
+                body += chunk
+                if self._clock() > end_s:
+                    raise httpx2.ReadTimeout("the answer was not complete in time")
+            return httpx2.Response(response.status_code, headers=response.headers, content=bytes(body))
 
     def _tried(self, ask: Callable[[int], Answer], deadline: Deadline | None) -> Answer:
         """Asks until an answer, an error that no repetition mends, or the deadline. Asking twice is safe: it changes nothing."""

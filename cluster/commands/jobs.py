@@ -9,8 +9,7 @@ from typing import Annotated
 import typer
 
 from cluster.client.client import LiyouClient
-from cluster.client.jobs import ERROR, PROGRESS, RESULT, Job
-from common.config import read_yaml, with_overrides
+from cluster.client.jobs import ERROR, PROGRESS, RESULT, EvaluateConfig, Job
 from common.errors import BadInput, ConfigError
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False, no_args_is_help=True)
@@ -31,13 +30,17 @@ def submit(
     overrides: Annotated[list[str] | None, typer.Argument(help="key=value; paths are the cluster's")] = None,
     address: Address = None,
     token_file: TokenFile = None,
+    again: Annotated[bool, typer.Option("--again", help="also when it has succeeded: names may stand for other data now")] = False,
     follow: Annotated[bool, typer.Option("--follow", help="print its progress until it ends; Ctrl-C leaves the job running")] = False,
     as_json: Json = False,
 ) -> None:
     """Submit a job, or find the one that runs or has succeeded with this configuration. The cluster checks the configuration again."""
     client = client_of(address, token_file)
     content = read_config(kind, config, overrides or [])
-    job = client.train(content) if kind == "train" else client.tune(content) if kind == "tune" else client.evaluate(**content)  # type: ignore[arg-type]
+    if kind == "evaluate":
+        job = client.evaluate(**content, again=again)  # type: ignore[arg-type]
+    else:
+        job = (client.train if kind == "train" else client.tune)(content, again=again)
     print(json.dumps({"id": job.id, "status": job.status()}) if as_json else job.id, flush=True)
     if follow:
         print_progress(job)
@@ -64,7 +67,7 @@ def logs(
 ) -> None:
     """What a job has printed."""
     job = client_of(address, token_file).job(job_id)
-    for line in job.follow() if follow else job.logs().splitlines():
+    for line in job.follow() if follow else job.logs().split("\n"):
         print(line, flush=True)
 
 
@@ -105,10 +108,7 @@ def read_config(kind: str, name: str, overrides: list[str]) -> dict[str, object]
         return read_study(name, overrides).model_dump(mode="json")
     if kind != "evaluate":
         raise BadInput(f"kind: got {kind!r}; expected train, tune or evaluate")
-    content = read_yaml(name)
-    if not isinstance(content, dict):
-        raise ConfigError(f"{name}: expected a mapping at the top, got {type(content).__name__}")
-    return with_overrides(content, overrides)
+    return load_config(name, EvaluateConfig, overrides).model_dump(mode="json")
 
 
 def print_progress(job: Job) -> None:

@@ -79,7 +79,7 @@ def test_what_is_refused_says_why(head: Head, config: list[str]) -> None:
         with pytest.raises(Unauthorised):
             LiyouClient(address=head.address, token=token).jobs()
     with pytest.raises(ConfigError, match="data: Field required"):
-        client.train({"out": "/nowhere"}).wait(poll_s=1)
+        client._jobs.submit("train", {"out": "/nowhere"}).wait(poll_s=1)  # past the client's own check
     snapshot, out, _ = config
     big = {"data": {"snapshot": snapshot.partition("=")[2]}, "out": out.partition("=")[2], "runtime": {"num_workers": 16, "use_gpu": True}}
     with pytest.raises(NoResources, match="16 CPU asked for and 4 there, 16 GPU asked for and 0 there"):

@@ -1,6 +1,5 @@
 """The client against a dashboard that a test plays; the real one is in tests/prove/test_jobs.py."""
 
-import json
 import tomllib
 from pathlib import Path
 
@@ -10,9 +9,11 @@ from cluster import LiyouClient
 from cluster.client.dashboard import RAY_VERSION
 from cluster.client.jobs import CONFIG, ENTRYPOINT, KIND, RELEASE, release
 from common.errors import BadInput, ConfigError, JobFailed, NoResources, NotFound, Unauthorised, Unavailable, VersionMismatch
+from train_app.config import TrainConfig
 
 ROOT = Path(__file__).resolve().parents[3]
 TOKEN = "t0ken"
+TRAINING = {"data": {"snapshot": "/data/snapshot"}, "out": "/data/runs", "seed": 3}
 
 
 class Dashboard:
@@ -60,34 +61,36 @@ def client(server, dashboard) -> LiyouClient:
 
 
 def test_what_is_submitted_is_a_configuration_and_nothing_that_runs(server, client) -> None:
-    job = client.train({"out": "/data/runs", "seed": 3})
+    job = client.train(TRAINING)
     sent = next(asked.body for asked in server.asked if asked.method == "POST")
     assert sent["entrypoint"] == ENTRYPOINT == "python -m cluster.job"
     assert sent["submission_id"] == job.id
     assert "runtime_env" not in sent
     assert sent["metadata"][KIND] == "train"
-    assert json.loads(sent["metadata"][CONFIG]) == {"out": "/data/runs", "seed": 3}
+    assert TrainConfig.model_validate_json(sent["metadata"][CONFIG]) == TrainConfig.model_validate(TRAINING)
     assert sent["metadata"][RELEASE] == release()
 
 
 def test_submitting_twice_is_one_job_and_a_stopped_one_starts_again(dashboard, client) -> None:
-    first = client.train({"out": "/data/runs", "seed": 3})
-    assert client.train({"seed": 3, "out": "/data/runs"}).id == first.id, "the order of keys says nothing"
-    assert client.train({"out": "/data/runs", "seed": 4}).id != first.id
-    assert client.tune({"out": "/data/runs", "seed": 3}).id != first.id
-    assert len(dashboard.jobs) == 3
+    first = client.train(TRAINING)
+    typed = {"seed": 3, "out": "/data/runs", "data": {"snapshot": "/data/snapshot", "pack": "shop"}, "lora": {"rank": 16}}
+    assert client.train(typed).id == first.id, "neither the order of keys nor a default that is written out says anything"
+    assert client.train(TRAINING | {"seed": 4}).id != first.id
+    assert client.evaluate("lb-1", snapshot="/data/snapshot").id != client.evaluate("lb-1", snapshot="/data/snapshot", pack="/p").id
+    assert len(dashboard.jobs) == 4
     first.stop()
     assert first.status() == "STOPPED"
-    second = client.train({"out": "/data/runs", "seed": 3})
+    second = client.train(TRAINING)
     assert (second.id, second.status()) == (f"{first.id}-2", "PENDING")
-    assert client.train({"out": "/data/runs", "seed": 3}).id == second.id
+    assert client.train(TRAINING).id == second.id
     dashboard.jobs[second.id]["status"] = "SUCCEEDED"
-    assert client.train({"out": "/data/runs", "seed": 3}).id == second.id, "what is done is not done again"
+    assert client.train(TRAINING).id == second.id, "what is done is not done again"
+    assert client.train(TRAINING, again=True).id == f"{first.id}-3", "but where that is asked for"
     assert {job.id for job in client.jobs()} == set(dashboard.jobs), "other people's jobs are not listed"
 
 
 def test_progress_is_told_once_and_the_result_is_the_jobs(dashboard, client) -> None:
-    job = client.train({"out": "/data/runs"})
+    job = client.train(TRAINING)
     lines = ['liyou-progress {"stage": "sft", "step": 1}', "a word of Ray", 'liyou-progress {"stage": "sft", "step": 2}']
     seen: list = []
     dashboard.logs[job.id] = "\n".join(lines)  # the last line is not whole yet
@@ -102,8 +105,28 @@ def test_progress_is_told_once_and_the_result_is_the_jobs(dashboard, client) -> 
     assert [one["step"] for one in seen] == [1, 2]
 
 
+def test_waiting_ends_in_time_though_the_job_says_nothing_and_a_strange_title_ends_no_line(dashboard, server) -> None:
+    ticks = iter(range(1000))
+    client = LiyouClient(address=server.url, token=TOKEN, clock=lambda: float(next(ticks)), sleep=lambda seconds: None)
+    job = client.train(TRAINING)
+    with pytest.raises(Unavailable, match="still runs after 10 s"):
+        job.wait(timeout_s=10)
+    dashboard.logs[job.id] = 'liyou-progress {"stage": "sft", "title": "灯\u2028罩\x85"}\nliyou-result {"title": "灯\u2028罩"}\n'
+    dashboard.jobs[job.id]["status"] = "SUCCEEDED"
+    seen: list = []
+    assert job.wait(seen.append) == {"title": "灯\u2028罩"}
+    assert seen == [{"stage": "sft", "title": "灯\u2028罩\x85"}]
+
+
+def test_what_answers_and_is_no_dashboard_is_told(server) -> None:
+    for answer in ((404, {}), (200, ["page"]), (302, {})):
+        server.answer = lambda asked, answer=answer: answer
+        with pytest.raises(Unavailable, match=r"is no Ray dashboard|answered 302"):
+            LiyouClient(address=server.url, token=TOKEN).jobs()
+
+
 def test_a_jobs_error_is_raised_as_itself(dashboard, client) -> None:
-    job = client.train({"out": "/data/runs"})
+    job = client.train(TRAINING)
     with pytest.raises(Unavailable, match="is pending; `wait` for it"):
         job.result()
     dashboard.jobs[job.id]["status"] = "FAILED"
@@ -126,12 +149,18 @@ def test_tokens_addresses_and_versions_that_are_wrong_are_told(server, dashboard
     with pytest.raises(BadInput, match="address: got 'head:8265'; expected the URL"):
         LiyouClient(address="head:8265")
     with pytest.raises(BadInput, match="address: got nothing"):
-        LiyouClient().train({})
+        LiyouClient().train(TRAINING)
+    with pytest.raises(ConfigError, match="data: Field required"):
+        LiyouClient(address=server.url).train({"out": "/data/runs"})
+    with pytest.raises(BadInput, match="serve: got 'shop:8000'; expected the URL"):
+        LiyouClient("shop:8000")
     with pytest.raises(NotFound, match="there is none; `liyou jobs list`"):
         LiyouClient(address=server.url, token=TOKEN).job("liyou-train-none")
     dashboard.ray_version = "2.40.0"
-    with pytest.raises(VersionMismatch, match=r"runs Ray 2\.40\.0; this client is of Ray"):
-        LiyouClient(address=server.url, token=TOKEN).jobs()
+    client = LiyouClient(address=server.url, token=TOKEN)
+    for _ in range(2):
+        with pytest.raises(VersionMismatch, match=r"runs Ray 2\.40\.0; this client is of Ray"):
+            client.jobs()
 
 
 def test_the_clients_ray_is_the_one_that_is_installed_with_us() -> None:

@@ -1,4 +1,6 @@
+import contextlib
 import itertools
+import socket
 import subprocess
 import sys
 import threading
@@ -95,6 +97,30 @@ def test_a_server_that_wants_more_time_than_there_is_is_not_waited_for(server, c
     with pytest.raises(Unavailable):
         client.reasons(["p1"], deadline_ms=2000)
     assert (len(server.asked), moment.slept) == (1, [])
+
+
+def test_a_server_that_drips_holds_nobody_past_the_deadline() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def drip() -> None:
+            connection, _ = listening.accept()
+            with connection, contextlib.suppress(OSError):
+                connection.recv(1 << 16)
+                connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")
+                for _ in range(100):
+                    connection.sendall(b" ")
+                    time.sleep(0.05)
+
+        thread = threading.Thread(target=drip, daemon=True)
+        thread.start()
+        began = time.monotonic()
+        with (
+            LiyouClient(f"http://127.0.0.1:{listening.getsockname()[1]}") as client,
+            pytest.raises(Unavailable, match="not complete in time"),
+        ):
+            client.reasons(["p1"], deadline_ms=500)
+        assert time.monotonic() - began < 2.5, "it would have dripped for five seconds"
+        thread.join()
 
 
 @pytest.mark.parametrize(
