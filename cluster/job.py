@@ -6,7 +6,7 @@ Nothing else of the submitter's counts: no command, no environment, no code. Pat
 import json
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import ray
@@ -17,7 +17,9 @@ from cluster.session import connect
 from common.config import Frozen, parse
 from common.errors import BadInput, ConfigError, LiyouError, NoResources, VersionMismatch
 from train_app.config import RuntimeConfig, TrainConfig
+from train_app.stages.state import Progress
 from tune_app.config import TuneConfig
+from tune_app.watching import Row
 
 METADATA = "RAY_JOB_CONFIG_JSON_ENV_VAR"
 """Where Ray hands a driver its job's configuration, metadata included (ray/dashboard/modules/job/job_supervisor.py)."""
@@ -55,16 +57,31 @@ def tune(config: TuneConfig, tell: Tell) -> BaseModel:
 
     begun = open_storage(config.uri).exists(BEGUN)
 
-    def on_event(rows: object, now: Mapping[str, BaseModel]) -> None:
-        for progress in now.values():
-            tell(progress)
+    last: dict[str, Progress] = {}
+
+    def on_event(rows: Sequence[Row], now: Mapping[str, Progress]) -> None:
+        """What changed since the last time, each with whose it is."""
+        trials = {
+            f"trial {row.number}": Progress(
+                stage=f"trial {row.number}", step=row.round, total=config.num_rounds + 1, note=f"{row.status}, objective {row.objective}"
+            )
+            for row in rows
+        }
+        running = {f"{who}, now": progress.model_copy(update={"stage": f"{who}: {progress.stage}"}) for who, progress in now.items()}
+        for who, progress in {**trials, **running}.items():
+            if last.get(who) != progress:
+                last[who] = progress
+                tell(progress)
 
     return search(config, on_event, resume=begun, clock=time.monotonic)
 
 
 def evaluate(config: EvaluateConfig, tell: Tell) -> BaseModel:
     """On a worker: the driver's node has the cluster's own processes to look after, and on Kubernetes no core to give."""
-    measured: BaseModel = ray.get(ray.remote(num_cpus=1)(measure).remote(config))
+    try:
+        measured: BaseModel = ray.get(ray.remote(num_cpus=1)(measure).remote(config))
+    except ray.exceptions.RayTaskError as error:
+        raise error.cause if isinstance(error.cause, LiyouError) else error from None
     return measured
 
 

@@ -1,6 +1,6 @@
 """Loads a YAML file into a frozen model and says which field is wrong. Knows no field itself: each app's `config.py` holds its own."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, TypeVar
 
@@ -54,14 +54,46 @@ def parse(data: object, model: type[Model], *, source: str) -> Model:
 
 def read_yaml(path: Path | str) -> object:
     """The document in a YAML file; an empty file is an empty mapping. Raises ConfigError with line and column."""
+    documents = read_documents(path)
+    if len(documents) > 1:
+        raise ConfigError(f"{path}: expected one document, got {len(documents)}")
+    return documents[0] if documents else {}
+
+
+def read_documents(path: Path | str) -> list[object]:
+    """Those of a YAML file that hold something. Raises ConfigError with line and column."""
     try:
-        return yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
+        return parse_documents(Path(path).read_text(encoding="utf-8"), source=str(path))
     except FileNotFoundError as error:
         raise ConfigError(f"{path}: no such file") from error
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: cannot be read as UTF-8 text: {error}") from error
+
+
+def parse_documents(text: str, *, source: str) -> list[object]:
+    """Raises ConfigError; a key that stands twice in one mapping is an error too."""
+    try:
+        for node in yaml.compose_all(text, Loader=yaml.SafeLoader):
+            for line, key in doubled_keys(node):
+                raise ConfigError(f"{source}:{line}: {key}: stands twice in one mapping; the first would be lost")
+        return [document for document in yaml.safe_load_all(text) if document]
     except yaml.YAMLError as error:
-        raise ConfigError(f"{path}: not YAML: {_one_line(error)}") from error
+        raise ConfigError(f"{source}: not YAML: {_one_line(error)}") from error
+
+
+def doubled_keys(node: yaml.Node | None) -> Iterator[tuple[int, str]]:
+    """Line, from 1, and key of each that stands twice in one mapping: YAML keeps the last in silence."""
+    if isinstance(node, yaml.MappingNode):
+        seen: set[str] = set()
+        for key, value in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                if key.value in seen:
+                    yield key.start_mark.line + 1, key.value
+                seen.add(key.value)
+            yield from doubled_keys(value)
+    elif isinstance(node, yaml.SequenceNode):
+        for child in node.value:
+            yield from doubled_keys(child)
 
 
 def with_overrides(data: Mapping[str, object], overrides: Sequence[str]) -> dict[str, object]:

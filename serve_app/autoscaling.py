@@ -44,21 +44,24 @@ class Policy:
         return wanted, {}
 
     def generators(self, context: AutoscalingContext) -> int:
-        now = context.target_num_replicas
-        load = min(work_s(context) / self.target_wait_s, context.total_num_requests)  # a page runs on one replica; more would only stand by
+        now, work = context.target_num_replicas, work_s(context)
+        if work is None:
+            return now
+        load = min(work / self.target_wait_s, context.total_num_requests)  # a page runs on one replica; more would only stand by
         if load > now:
             return math.ceil(load)
         return min(now, max(1, math.ceil(load / self.slack)))
 
 
-def work_s(context: AutoscalingContext) -> float:
-    """Seconds that one replica would need for all sequences there are. 0 before any replica has reported."""
+def work_s(context: AutoscalingContext) -> float | None:
+    """Seconds that one replica would need for all sequences there are. None where nothing says so: no replica has reported, or pages wait
+    and none runs."""
     metrics = context.aggregated_metrics or {}
     sequences, seconds = metrics.get(SEQUENCES, {}), [value for value in metrics.get(SECONDS_A_SEQUENCE, {}).values() if value > 0]
-    if not seconds:
-        return 0.0
-    running = context.total_running_requests
-    waiting = context.total_queued_requests / running if running else 0.0
+    running, queued = context.total_running_requests, context.total_queued_requests
+    if not seconds or (queued and not running):
+        return None
+    waiting = queued / running if running else 0.0
     return sum(sequences.values()) * (1 + waiting) * fmean(seconds)
 
 

@@ -13,7 +13,11 @@ class Replicas(Frozen):
 
     min_replicas: int = Field(1, ge=1, description="0 would add a model's start to the first request")
     max_replicas: int = Field(1, ge=1, description="equal to min_replicas: no autoscaling")
-    target_ongoing: float = Field(4, gt=0, description="pages in flight a replica at which another one is started")
+    target_ongoing: float = Field(
+        4,
+        gt=0,
+        description="pages in flight a replica at which another is started; under our policy the generator goes by sequences",
+    )
     max_ongoing: int = Field(64, ge=1, description="pages in flight a replica; Ray's default of 5 would starve the engine's queue")
     max_queued: int = Field(256, ge=1, description="pages that wait in a caller before it is told BackPressure")
     look_back_s: float = Field(15, gt=0, description="what is measured is averaged over so long; Serve's replicas report every ten seconds")

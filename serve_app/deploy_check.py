@@ -11,7 +11,7 @@ from typing import Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from ray.serve.config import AutoscalingConfig, AutoscalingPolicy, DeploymentActorConfig, GangSchedulingConfig, RequestRouterConfig
-from ray.serve.schema import ServeDeploySchema
+from ray.serve.schema import ServeApplicationSchema, ServeDeploySchema
 
 from common.config import parse
 from common.errors import ConfigError
@@ -19,6 +19,8 @@ from serve_app.config import ServeConfig
 
 BUILDER = "serve_app.app:build"
 DEPLOYMENTS = ("api", "features", "generator", "quality")
+IN_ARGS = {"num_replicas", "autoscaling_config", "max_ongoing_requests", "max_queued_requests"}
+"""Fields of a deployment that our `args` have: the builder checks them against each other there."""
 RAW: dict[str, type[BaseModel]] = {
     "autoscaling_config": AutoscalingConfig,
     "autoscaling_policy": AutoscalingPolicy,
@@ -39,15 +41,18 @@ def check(document: object, *, source: str) -> None:
         read = ServeDeploySchema.model_validate(document)
     except ValidationError as error:
         found += [f"{_path(fault['loc'])}: {fault['msg']}; got {fault['input']!r:.80}" for fault in error.errors(include_url=False)]
+    except ImportError as error:
+        found.append(f"a policy or router class named in a deployment: {error}")
     else:
         if not read.applications:
             found.append("applications: none; deployed, this would delete all that run")
         for place, application in enumerate(read.applications):
             path = f"applications[{place}]"
             found += _policy(application.autoscaling_policy, f"{path}.autoscaling_policy")
-            if application.import_path == BUILDER:
-                names = [one.name for one in application.deployments]
-                found += _own(application.args, names, read.http_options.request_timeout_s, path)
+            if application.import_path.partition(":")[0].startswith(BUILDER.partition(".")[0] + "."):
+                if application.import_path != BUILDER:
+                    found.append(f"{path}.import_path: got {application.import_path}; expected {BUILDER}")
+                found += _own(application, read.http_options.request_timeout_s, path)
     if found:
         raise ConfigError("\n".join(f"{source}: {problem}" for problem in found))
 
@@ -77,10 +82,10 @@ def _nearest(key: str, fields: Mapping[str, object]) -> str:
     return f"; did you mean {close[0]}?" if close else ""
 
 
-def _own(args: Mapping[str, object], deployments: list[str], timeout_s: float | None, path: str) -> Iterator[str]:
+def _own(application: ServeApplicationSchema, timeout_s: float | None, path: str) -> Iterator[str]:
     """What Serve cannot know of this application."""
     try:
-        config = parse(dict(args), ServeConfig, source=f"{path}.args")
+        config = parse(dict(application.args), ServeConfig, source=f"{path}.args")
     except ConfigError as error:
         yield str(error)
         return
@@ -90,9 +95,11 @@ def _own(args: Mapping[str, object], deployments: list[str], timeout_s: float | 
             f"http_options.request_timeout_s: got {timeout_s:g}; a storefront may ask for {longest_s:g} s "
             f"({path}.args.http.deadline.max_ms), which Serve would cut off. Raise the one or lower the other."
         )
-    for name in deployments:
-        if name not in DEPLOYMENTS:
-            yield f"{path}.deployments: {name}: no such deployment; there are {', '.join(DEPLOYMENTS)}"
+    for deployment in application.deployments:
+        if deployment.name not in DEPLOYMENTS:
+            yield f"{path}.deployments: {deployment.name}: no such deployment; there are {', '.join(DEPLOYMENTS)}"
+        for field in IN_ARGS & deployment.model_fields_set:
+            yield f"{path}.deployments: {deployment.name}.{field}: would overrule args.{deployment.name}; say it there"
 
 
 def _policy(policy: Mapping[str, object] | None, path: str) -> Iterator[str]:
@@ -102,8 +109,11 @@ def _policy(policy: Mapping[str, object] | None, path: str) -> Iterator[str]:
     module, _, name = str(policy.get("policy_function", "")).partition(":")
     try:
         found = getattr(importlib.import_module(module), name)
+        kwargs = dict(policy.get("policy_kwargs") or {})  # type: ignore[call-overload]
         if isinstance(found, type):
-            found(**dict(policy.get("policy_kwargs") or {}))  # type: ignore[call-overload]
+            found(**kwargs)
+        elif kwargs:
+            yield f"{path}.policy_kwargs: {policy.get('policy_function')} is a function, which gets none; Serve would ignore them"
     except (ImportError, AttributeError, TypeError, ValueError) as error:
         yield f"{path}: {policy.get('policy_function')!r} with {policy.get('policy_kwargs') or {}}: {error}"
 

@@ -14,7 +14,7 @@ DiscriminatorLoss = Literal["bce", "hinge", "bt", "wgan"]
 
 
 class DataConfig(Frozen):
-    snapshot: str = Field(description="folder of the snapshot made by `liyou data build`")
+    snapshot: str = Field(description="folder or s3:// name of the snapshot, as `liyou data build` printed it")
     pack: str = Field("shop", description="name of a packaged business domain, or a folder that holds one")
     max_train_rows: int | None = Field(None, ge=1, description="train on this many rows, taken in the split's order; None takes all")
     held_out: float = Field(
@@ -166,7 +166,7 @@ class TrainConfig(Frozen):
     """One training run. The same configuration on the same data is the same run, and resumes."""
 
     data: DataConfig
-    out: str = Field(description="folder of runs and bundles; every worker must see it")
+    out: str = Field(description="folder of runs and bundles, or s3://BUCKET/PREFIX; every worker must see it")
     seed: int = Field(0, ge=0)
     base: BaseConfig = BaseConfig()
     lora: LoraConfig = LoraConfig()

@@ -211,7 +211,7 @@ def study_ref(config: TuneConfig, digest: str, trials: Sequence[TrialResult], ch
         num_stopped_early=sum(trial.status == "stopped early" for trial in trials),
         objective="joint success on validation, guard rails kept",
         values=chosen.values,
-        winner=chosen.objective,
+        winner=chosen.objective if chosen.objective > INFEASIBLE else None,
         default=of_kind.get("default"),
         no_discriminator=of_kind.get("no discriminator"),
     )

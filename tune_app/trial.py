@@ -70,5 +70,8 @@ def run_trial(values: dict[str, JsonValue], config: TuneConfig, starts: SharedSt
     for progress in read_story(run_place(train, inputs)):
         on_progress(progress)
     halted = fit_until(train, on_progress, until=UNTIL, start=start)
+    # The state's own figures: what the story tells may lack lines where a process was killed.
+    known = {**rounds.validation, **halted.validation}
+    rounds.validation = {name: known[name] for name in (SFT, *rounds.names) if name in known}
     last = rounds.report(list(rounds.validation)[-1])
     ray.tune.report({**last, ROUND: config.num_rounds + 1, FINAL: True, "selected": halted.selected or SFT})

@@ -10,7 +10,7 @@ import typer
 from cluster.client.dashboard import Dashboard
 from cluster.client.rollout import Rollout
 from cluster.commands.jobs import Address, TokenFile, token_of
-from common.config import read_yaml
+from common.config import parse_documents, read_documents
 from common.errors import BadInput, ConfigError
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
@@ -47,16 +47,11 @@ def deploy(
 
 def serve_config(file: Path) -> dict[str, object]:
     """The file itself, or the serveConfigV2 of the one RayService in it. Raises ConfigError."""
-    import yaml
-
-    try:
-        documents = [one for one in yaml.safe_load_all(file.read_text(encoding="utf-8")) if one] if file.is_file() else [read_yaml(file)]
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{file}: not YAML in UTF-8: {error}") from error
-    services = [one for one in documents if isinstance(one, dict) and one.get("kind") == "RayService"]
-    found = documents
+    found = read_documents(file)
+    services = [one for one in found if isinstance(one, dict) and one.get("kind") == "RayService"]
     if services:
-        found = [yaml.safe_load(str(one.get("spec", {}).get("serveConfigV2", ""))) for one in services]
+        texts = [str((one.get("spec") or {}).get("serveConfigV2", "")) for one in services]
+        found = [document for text in texts for document in parse_documents(text, source=f"{file}: serveConfigV2")]
     if len(found) != 1 or not isinstance(found[0], dict):
         raise ConfigError(f"{file}: expected one Serve config, a mapping, or one RayService with serveConfigV2; got {len(found)} documents")
     return found[0]

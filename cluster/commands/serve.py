@@ -31,7 +31,7 @@ def serve(
         str | None, typer.Option(help="folder of a bundle, or version or alias with --registry; default: the starter")
     ] = None,
     registry: Annotated[str | None, typer.Option(help="URI of a registry: file:///PATH or s3://BUCKET/PREFIX")] = None,
-    snapshot: Annotated[str | None, typer.Option(help="folder that `liyou data build` made; without it, products come inline")] = None,
+    snapshot: Annotated[str | None, typer.Option(help="folder or s3:// name of a snapshot; without it, products come inline")] = None,
     base: Annotated[str | None, typer.Option(help="where the base model lies, if not where the bundle was trained with it")] = None,
     pack: Annotated[str | None, typer.Option(help="folder or s3:// URI of a pack; its lexicon, knowledge and templates apply")] = None,
     config: Annotated[str | None, typer.Option(help="YAML with the fields of serve_app/config.py")] = None,

@@ -260,7 +260,7 @@ class S3Storage:
             code = str(error.response.get("Error", {}).get("Code", ""))
             if code in ("NoSuchKey", "404", "NotFound"):
                 raise ArtifactNotFound(f"{self.uri} holds no {key!r}") from error
-            if code in ("PreconditionFailed", "412"):
+            if code in ("PreconditionFailed", "412", "ConditionalRequestConflict"):  # the last: AWS's, while another writes at this moment
                 raise AlreadyExists(f"{self.uri}/{key} was written by somebody else first; read it and decide again") from error
             if code == "NoSuchBucket":
                 raise ConfigError(f"{self.uri}: there is no such bucket; create it or correct the URI") from error

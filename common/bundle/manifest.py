@@ -99,7 +99,7 @@ class StudyRef(Frozen):
     num_stopped_early: int = Field(ge=0)
     objective: str = Field(description="what was maximised")
     values: dict[str, JsonValue] = Field(description="searched field -> the winner's value")
-    winner: float
+    winner: float | None = Field(description="null: no trial kept the guard rails, and the default was taken")
     default: float | None = Field(None, description="of the configuration as it stood before the search; null: it was infeasible")
     no_discriminator: float | None = Field(None, description="of the same with the discriminator's rewards weighted 0")
 

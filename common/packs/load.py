@@ -7,7 +7,7 @@ from typing import TypeVar
 import yaml
 from pydantic import Field, ValidationError
 
-from common.config import Frozen
+from common.config import Frozen, doubled_keys
 from common.errors import ConfigError
 from common.packs.schema import ControlPack, FactPack, Knowledge, Lexicon, LexiconRule, Name, Pack, Piece, RequiredWarning, Templates
 from common.packs.source import ABOUT, PARTS, Files, Folder, files_of, read_part, shipped, shipped_names
@@ -87,7 +87,7 @@ class _File:
             self.data: object = None if self.node is None else loader.construct_document(self.node)
         except (yaml.YAMLError, UnicodeDecodeError) as error:
             raise ConfigError(f"{label}: not YAML in UTF-8: {error}") from error
-        doubled = [f"{label}:{line}: {key}: stands twice in one mapping; the first would be lost" for line, key in _doubled_keys(self.node)]
+        doubled = [f"{label}:{line}: {key}: stands twice in one mapping; the first would be lost" for line, key in doubled_keys(self.node)]
         if doubled:
             raise ConfigError("\n".join(doubled))
 
@@ -120,21 +120,6 @@ class _File:
             else:
                 return line
         return line
-
-
-def _doubled_keys(node: yaml.Node | None) -> Iterator[tuple[int, str]]:
-    """YAML keeps the last of two equal keys in silence."""
-    if isinstance(node, yaml.MappingNode):
-        seen: set[str] = set()
-        for key, value in node.value:
-            if isinstance(key, yaml.ScalarNode):
-                if key.value in seen:
-                    yield key.start_mark.line + 1, key.value
-                seen.add(key.value)
-            yield from _doubled_keys(value)
-    elif isinstance(node, yaml.SequenceNode):
-        for child in node.value:
-            yield from _doubled_keys(child)
 
 
 def _disagreements(pack: Pack) -> Iterator[tuple[str, Loc, str]]:

@@ -2,11 +2,11 @@
 
 import re
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
 from common.artifacts import storage
-from common.artifacts.storage import open_storage
 from common.errors import ArtifactNotFound, ConfigError
 
 PARTS = ("controls", "facts", "lexicon", "knowledge", "templates")
@@ -38,18 +38,30 @@ class Folder:
         return file.read_bytes() if file.is_file() else None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Bucket:
+    """Each file is read once: what was looked at is what is parsed, whoever writes there meanwhile."""
+
     uri: str
 
     def label(self, name: str) -> str:
         return f"{self.uri}/{name}"
 
     def read(self, name: str) -> bytes | None:
-        try:
-            return open_storage(self.uri).get(name)
-        except ArtifactNotFound:
-            return None
+        if name not in self._seen:
+            try:
+                self._seen[name] = self._storage.get(name)
+            except ArtifactNotFound:
+                self._seen[name] = None
+        return self._seen[name]
+
+    @cached_property
+    def _storage(self) -> storage.Storage:
+        return storage.open_storage(self.uri)
+
+    @cached_property
+    def _seen(self) -> dict[str, bytes | None]:
+        return {}
 
 
 def shipped_names() -> list[str]:

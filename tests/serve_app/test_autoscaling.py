@@ -84,8 +84,11 @@ def test_a_deployment_whose_own_pages_need_more_gets_more() -> None:
     assert wanted == {"generator": 1, "api": 3}
 
 
-def test_before_anything_was_measured_nothing_grows() -> None:
-    assert decided(context("generator", pages=6, sequences=(60,), seconds=(0.0,)), context("quality")) == {"generator": 1, "quality": 1}
+def test_where_nothing_was_measured_nothing_changes() -> None:
+    fresh = context("generator", pages=6, sequences=(60,), seconds=(0.0,))
+    assert decided(fresh, context("quality")) == {"generator": 1, "quality": 1}
+    restarting = context("generator", replicas=4, queued=60, sequences=(0,), seconds=(0.05,))
+    assert decided(restarting) == {"generator": 4}, "a queue before replicas that all hang is no reason for fewer"
 
 
 @pytest.mark.parametrize("kwargs", [{"target_wait_s": 0}, {"slack": 0}, {"slack": 1.5}])

@@ -8,7 +8,6 @@ from pathlib import Path
 import ray.train
 from pydantic import Field
 from ray.train.torch import TorchConfig, TorchTrainer
-from ray.util.queue import Queue
 
 from common import errors
 from common.artifacts.digest import canonical_json, sha256_bytes
@@ -25,7 +24,7 @@ from common.packs.source import shipped_names
 from train_app.config import TrainConfig
 from train_app.runtime.loop import Task, run_place, train
 from train_app.runtime.start import Checkpointed, Start
-from train_app.runtime.tracking import Tracking, listening, on_this_node
+from train_app.runtime.tracking import Tracking, listening, run_mailbox
 from train_app.stages.state import OnProgress
 
 STATE_VERSION = 2
@@ -123,9 +122,9 @@ def _run(config: TrainConfig, task: Task, on_progress: OnProgress | None) -> tup
     if config.runtime.on == "cuda":
         _check_cuda()
     place = run_place(config, task.inputs)
+    mailbox = run_mailbox(task.inputs[:16])
     tracking = Tracking(place, on_progress=on_progress)
     storage_path, filesystem = for_ray(f"{config.out}/runs")
-    mailbox = Queue(actor_options=on_this_node())
     payload = {"config": config.model_dump(mode="json"), "task": task.model_dump(mode="json"), "mailbox": mailbox}
     trainer = TorchTrainer(
         train,  # type: ignore[arg-type]  # Ray keeps what it returns; its stubs say it may not
@@ -144,13 +143,14 @@ def _run(config: TrainConfig, task: Task, on_progress: OnProgress | None) -> tup
             checkpoint_config=ray.train.CheckpointConfig(num_to_keep=2),
         ),
     )
-    with listening(mailbox, tracking):
-        try:
+    try:
+        with listening(mailbox, tracking):
             result = trainer.fit()
-        except ray.train.TrainingFailedError as error:
-            logging.getLogger(__name__).exception("training failed")
-            raise errors.Unavailable(f"run {place}: the workers failed: {error}") from error
-    mailbox.shutdown()
+    except ray.train.TrainingFailedError as error:
+        logging.getLogger(__name__).exception("training failed")
+        raise errors.Unavailable(f"run {place}: the workers failed: {error}") from error
+    finally:
+        mailbox.shutdown()
     returned: Mapping[str, object] = result.return_value  # type: ignore[attr-defined]  # Ray 2.60 sets it; its stubs do not know
     if "error" in returned:
         raise _error(str(returned["error"]), str(returned["message"]))

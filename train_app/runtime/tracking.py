@@ -15,11 +15,12 @@ from typing import Protocol
 
 import orjson
 import ray
+from ray.util.queue import Queue
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from torch.utils.tensorboard import SummaryWriter
 
 from common.artifacts.storage import is_bucket, open_storage
-from common.errors import ArtifactNotFound, StorageUnreachable
+from common.errors import ArtifactNotFound, StorageUnreachable, Unavailable
 from train_app.stages.state import OnProgress, Progress
 
 METRICS, BOARD = "metrics.jsonl", "tensorboard"
@@ -39,6 +40,7 @@ class Tracking:
         if self._storage is not None:
             with suppress(ArtifactNotFound):
                 self._storage.get_file(METRICS, self._folder / METRICS)
+        _without_torn_line(self._folder / METRICS)
         self._file = (self._folder / METRICS).open("ab")
         self._board = SummaryWriter(str(self._folder / BOARD))
         self._on_progress = on_progress
@@ -49,10 +51,7 @@ class Tracking:
         self._file.flush()
         if self._storage is not None and (progress.stage != self._stage or time.monotonic() > self._sent_s + UPLOAD_S):
             self._stage, self._sent_s = progress.stage, time.monotonic()
-            try:
-                self._storage.put_file(METRICS, self._folder / METRICS)
-            except StorageUnreachable as error:  # for the moment: what matters is that it is there at the end
-                logging.getLogger(__name__).warning("metrics stay here for now: %s", error)
+            self._send()
         for name, value in progress.metrics.items():
             self._board.add_scalar(f"{progress.stage}/{name}", value, progress.step)
         for pair in progress.texts[:1]:
@@ -63,10 +62,25 @@ class Tracking:
     def close(self) -> None:
         self._file.close()
         self._board.close()
-        if self._storage is not None and self._temporary is not None:
+        self._send()
+        if self._temporary is not None:
+            self._temporary.cleanup()
+
+    def _send(self) -> None:
+        """A run is not lost for a bucket that is away for a moment: its state and its bundle have their own ways there."""
+        if self._storage is None:
+            return
+        try:
             for file in (self._folder / METRICS, *(self._folder / BOARD).iterdir()):
                 self._storage.put_file(file.relative_to(self._folder).as_posix(), file)
-            self._temporary.cleanup()
+        except StorageUnreachable as error:
+            logging.getLogger(__name__).warning("metrics were not sent: %s", error)
+
+
+def _without_torn_line(file: Path) -> None:
+    """A process that is killed, or a full disk, may leave half a line at the end; the step it told of is done again."""
+    if file.is_file() and (content := file.read_bytes()) and not content.endswith(b"\n"):
+        file.write_bytes(content[: content.rfind(b"\n") + 1])
 
 
 def read_story(place: str | Path) -> list[Progress]:
@@ -75,7 +89,8 @@ def read_story(place: str | Path) -> list[Progress]:
         content = open_storage(place).get(METRICS)
     except ArtifactNotFound:
         return []
-    return [Progress.model_validate_json(line) for line in content.splitlines()]
+    *lines, _ = content.split(b"\n")  # what follows the last end of a line was not written to its end
+    return [Progress.model_validate_json(line) for line in lines]
 
 
 class Mailbox(Protocol):
@@ -84,6 +99,23 @@ class Mailbox(Protocol):
     def put(self, item: str) -> None: ...
 
     def get(self) -> str: ...
+
+
+def run_mailbox(run: str, *, patience_s: float = 30.0) -> Queue:
+    """The queue of a run's progress, by whose name the cluster knows that the run has its one writer.
+
+    A job that was stopped lives on for a moment, hence the patience. Raises Unavailable where another trains this run.
+    """
+    end_s = time.monotonic() + patience_s
+    while True:
+        try:
+            return Queue(actor_options={**on_this_node(), "name": f"liyou-run-{run}", "namespace": "liyou"})
+        except ValueError as error:
+            if "already" not in str(error):
+                raise
+            if time.monotonic() > end_s:
+                raise Unavailable(f"run {run}: another process of this cluster trains it now; wait for it, or stop it") from error
+            time.sleep(1)
 
 
 def on_this_node() -> dict[str, object]:

@@ -8,10 +8,11 @@ import torch
 
 from cluster.session import connect
 from common.bundle.load import load_bundle
-from common.errors import BadInput, ConfigError, NoResources
+from common.errors import BadInput, ConfigError, NoResources, Unavailable
 from train_app.config import RuntimeConfig
 from train_app.runtime.loop import public_config
 from train_app.runtime.run import absolute, fit, run_digest
+from train_app.runtime.tracking import run_mailbox
 
 
 def test_the_name_of_a_run_is_its_configuration_and_its_data_and_not_where_it_runs(tiny_shop) -> None:
@@ -72,6 +73,10 @@ def test_a_run_ends_in_a_bundle_that_loads_and_the_same_run_again_gives_the_same
     seen = []
     with connect(num_cpus=2):
         result = fit(tiny_shop, seen.append)
+        writer = run_mailbox(result.run)
+        with pytest.raises(Unavailable, match=f"run {result.run}: another process of this cluster trains it now"):
+            run_mailbox(result.run, patience_s=0)
+        writer.shutdown()
         again = fit(tiny_shop)
         with pytest.raises(BadInput, match="no snapshot"):
             fit(tiny_shop.model_copy(update={"data": tiny_shop.data.model_copy(update={"snapshot": "nowhere"})}))

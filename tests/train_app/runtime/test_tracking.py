@@ -27,6 +27,19 @@ def test_a_resumed_run_goes_on_in_the_same_file(tmp_path) -> None:
     assert read_story(tmp_path / "nothing") == []
 
 
+def test_a_line_that_was_not_written_to_its_end_ends_no_run(tmp_path) -> None:
+    tracking = Tracking(tmp_path)
+    tracking.write(EVENT)
+    tracking.close()
+    whole = (tmp_path / "metrics.jsonl").read_bytes()
+    (tmp_path / "metrics.jsonl").write_bytes(whole + whole[:20])
+    assert read_story(tmp_path) == [EVENT]
+    tracking = Tracking(tmp_path)
+    tracking.write(EVENT)
+    tracking.close()
+    assert read_story(tmp_path) == [EVENT, EVENT]
+
+
 def test_a_run_in_a_bucket_tells_its_story_there_and_goes_on_with_it_elsewhere(bucket) -> None:
     place = f"s3://{bucket}/runs/one"
     for stage in ("sft", "selection"):
