@@ -1,12 +1,14 @@
 """What a run knows besides its data and configuration: enough to go on in the middle of any stage. Knows neither Ray nor any stage.
 
-A state is two files, `state.safetensors` and `state.json`; nothing is pickled. Randomness is no part of it: every draw is seeded by run,
+A state is two files, `state.safetensors` and `state.json`; nothing is pickled, and both are checked against their digests when they are
+read: they may come from a bucket by way of Ray, which checks none. Randomness is no part of it: every draw is seeded by run,
 stage and step, so a resumed step draws what an undisturbed one would have drawn.
 """
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import orjson
 import torch
@@ -14,7 +16,7 @@ from pydantic import Field, JsonValue
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from common.artifacts.digest import sha256_bytes
+from common.artifacts.digest import sha256_bytes, sha256_file
 from common.config import Frozen
 from common.errors import DigestMismatch
 
@@ -90,12 +92,15 @@ def write_state(state: State, folder: Path) -> None:
     save_file(dict(state.tensors), str(folder / TENSORS))
     order = list(state.tensors)  # safetensors sorts by alignment; the order of groups is part of the state
     body = {"inputs": state.inputs, "stage": state.stage, "step": state.step, "values": dict(state.values), "order": order}
-    (folder / VALUES).write_bytes(orjson.dumps(body))
+    body["tensors"] = sha256_file(folder / TENSORS)
+    (folder / VALUES).write_bytes(orjson.dumps({"state": body, "sha256": sha256_bytes(orjson.dumps(body))}))
 
 
 def read_state(folder: Path, *, inputs: str) -> State:
-    """Raises DigestMismatch when the state belongs to another configuration or other data."""
-    body = orjson.loads((folder / VALUES).read_bytes())
+    """Raises DigestMismatch when the state belongs to another configuration or other data, or when it is damaged."""
+    body = _checked_values(folder / VALUES)
+    if (got := sha256_file(folder / TENSORS)) != body["tensors"]:
+        raise _damaged(TENSORS, f"expected sha256 {body['tensors']}, got {got}")
     if body["inputs"] != inputs:
         raise DigestMismatch(
             f"{folder}: the saved state was made with configuration and data {body['inputs'][:12]}; this run has {inputs[:12]}. "
@@ -103,6 +108,25 @@ def read_state(folder: Path, *, inputs: str) -> State:
         )
     tensors = load_file(str(folder / TENSORS))
     return State(inputs, body["stage"], body["step"], {name: tensors[name] for name in body["order"]}, body["values"])
+
+
+def _checked_values(file: Path) -> dict[str, Any]:
+    try:
+        content = orjson.loads(file.read_bytes())
+        body, expected = content["state"], content["sha256"]
+    except (orjson.JSONDecodeError, KeyError, TypeError) as error:
+        raise _damaged(VALUES, f"expected a state and its sha256 ({error!r})") from error
+    if (got := sha256_bytes(orjson.dumps(body))) != expected:
+        raise _damaged(VALUES, f"expected sha256 {expected}, got {got}")
+    found: dict[str, Any] = body
+    return found
+
+
+def _damaged(name: str, told: str) -> DigestMismatch:
+    return DigestMismatch(
+        f"the checkpoint's {name}: {told}. It was damaged where it lies, or an older release wrote it: remove the run's folder or prefix, "
+        "and the run begins anew"
+    )
 
 
 def tensors_digest(tensors: Mapping[str, Tensor]) -> str:

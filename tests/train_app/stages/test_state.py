@@ -29,6 +29,24 @@ def test_a_state_of_another_run_is_refused(tmp_path) -> None:
         read_state(tmp_path, inputs="others")
 
 
+@pytest.mark.parametrize("name", ["state.json", "state.safetensors"])
+@pytest.mark.parametrize("place", [0.3, 0.99])
+def test_a_state_that_was_damaged_where_it_lay_is_refused(tmp_path, name, place) -> None:
+    write_state(made(), tmp_path)
+    data = bytearray((tmp_path / name).read_bytes())
+    data[int(len(data) * place)] ^= 1
+    (tmp_path / name).write_bytes(data)
+    with pytest.raises(DigestMismatch, match=f"{name}.*begins anew"):
+        read_state(tmp_path, inputs="inputs")
+
+
+def test_a_state_of_an_older_release_is_told_as_such(tmp_path) -> None:
+    write_state(made(), tmp_path)
+    (tmp_path / "state.json").write_bytes(b'{"inputs": "inputs", "stage": "sft"}')
+    with pytest.raises(DigestMismatch, match="older release"):
+        read_state(tmp_path, inputs="inputs")
+
+
 def test_an_empty_state_can_be_saved(tmp_path) -> None:
     write_state(State("inputs"), tmp_path)
     assert read_state(tmp_path, inputs="inputs") == State("inputs")
