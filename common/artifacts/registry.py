@@ -62,11 +62,12 @@ class Registry:
 
         `version` names a folder that has a content id of its own, which may leave out files such as a report: the first one published
         under an id stands. Files go first and the version last, so that a publish cut short leaves no half version.
+        Raises BadInput for a folder that holds links, or that somebody writes to meanwhile.
         """
         root = Path(folder)
         if not root.is_dir():
             raise ArtifactNotFound(f"{root}: no such folder to publish")
-        digests = file_digests(root)
+        digests = _digests(root)
         if not digests:
             raise BadInput(f"{root}: an empty folder has nothing to publish")
         entry = Version(version=_checked_name(version or _content_id(digests)), files=digests)
@@ -74,6 +75,8 @@ class Registry:
         for path, digest in digests.items():
             if standing is None or digest in standing:
                 self.storage.put_file(f"objects/{digest}", root / path)
+        if _digests(root) != digests:
+            raise BadInput(f"{root}: its files changed while they were published; publish it again when nobody writes there")
         if standing is None:
             with suppress(AlreadyExists):  # another publisher of the same content was faster; the ids say that nothing is lost
                 self.storage.put(_version_key(entry.version), canonical_json(entry), create_only=True)
@@ -266,6 +269,13 @@ def _standing(moves: list[Move]) -> list[str]:
         elif not standing or standing[-1] != move.version:
             standing.append(move.version)
     return standing
+
+
+def _digests(folder: Path) -> dict[str, str]:
+    try:
+        return file_digests(folder)
+    except ValueError as error:
+        raise BadInput(str(error)) from error
 
 
 def _holds(folder: Path, files: dict[str, str]) -> bool:

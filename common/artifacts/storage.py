@@ -214,7 +214,8 @@ class S3Storage:
     def list(self, prefix: str = "") -> list[str]:
         with self._asking(prefix):
             pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=self.prefix + prefix)
-            return sorted(item["Key"].removeprefix(self.prefix) for page in pages for item in page.get("Contents", []))
+            keys = (item["Key"] for page in pages for item in page.get("Contents", []))
+            return sorted(key.removeprefix(self.prefix) for key in keys if not key.endswith("/"))  # Arrow marks its folders so
 
     def exists(self, key: str) -> bool:
         try:

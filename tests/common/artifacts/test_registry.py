@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from common.artifacts.registry import Registry, local_folder
+from common.artifacts.registry import Registry, local_folder, pinned
 from common.artifacts.storage import open_storage
 from common.errors import AliasConflict, ArtifactNotFound, BadInput, ConfigError, DigestMismatch
 
@@ -80,6 +80,38 @@ def test_many_who_find_a_damaged_copy_all_get_a_whole_one(registry: Registry, tm
             (place / "a").unlink()
             assert list(pool.map(fetched, range(8))) == [["1", "2", "3"]] * 8
     assert not list(place.parent.glob(".fetching-*")), "what a killed process left is gone"
+
+
+def test_a_folder_that_changes_while_it_is_published_is_no_version(
+    registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, put_file = folder(tmp_path / "one", a="1"), registry.storage.put_file
+
+    def put(key: str, path: Path) -> None:
+        (source / "a").write_text("2")
+        put_file(key, path)
+
+    monkeypatch.setattr(registry.storage, "put_file", put)
+    with pytest.raises(BadInput, match="changed while"):
+        registry.publish(source)
+    assert registry.versions() == []
+
+
+def test_a_folder_with_a_link_is_not_published(registry: Registry, tmp_path: Path) -> None:
+    (folder(tmp_path / "one", a="1") / "link").symlink_to("/etc/hostname")
+    with pytest.raises(BadInput, match="symbolic link"):
+        registry.publish(tmp_path / "one")
+
+
+def test_an_alias_is_pinned_to_the_version_it_names_now(bucket: str, tmp_path: Path) -> None:
+    registry = Registry(open_storage(f"s3://{bucket}/data"))
+    one, other = two(registry, tmp_path)
+    registry.promote("live", one, **WHY)
+    kept = pinned(f"s3://{bucket}/data/live")
+    registry.promote("live", other, **WHY)
+    assert kept == pinned(kept) == f"s3://{bucket}/data/{one}"
+    assert (local_folder(kept) / "a").read_text() == "1"
+    assert [pinned(place) for place in ("data/live", "owner/name", "starter")] == ["data/live", "owner/name", "starter"]
 
 
 def test_publishing_again_mends_a_damaged_object(registry: Registry, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@ import os
 import threading
 from pathlib import Path
 
+import boto3
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -101,6 +102,14 @@ def test_the_cache_of_a_bucket_is_one_for_all_processes_and_nobody_elses(bucket:
     root.symlink_to(tmp_path)
     with pytest.raises(StorageUnreachable, match="not a folder of this user's alone"):
         open_storage(f"s3://{bucket}/a").cache_dir  # noqa: B018
+
+
+def test_a_list_leaves_out_what_arrow_puts_where_it_sees_folders(bucket: str) -> None:
+    store = open_storage(f"s3://{bucket}/run")
+    store.put("checkpoint/state.json", b"{}")
+    for key in ("run/", "run/checkpoint/"):
+        boto3.client("s3").put_object(Bucket=bucket, Key=key, Body=b"")
+    assert store.list() == ["checkpoint/state.json"]
 
 
 def test_of_many_writers_exactly_one_creates(storage: Storage) -> None:
