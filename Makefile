@@ -4,7 +4,7 @@ VENV := .venv
 RUN := OMP_WAIT_POLICY=PASSIVE TOKENIZERS_PARALLELISM=false RAY_USAGE_STATS_ENABLED=0 HF_HUB_OFFLINE=1
 PACKAGES := common train_app serve_app tune_app cluster
 
-.PHONY: install demo tune-demo gpu base real test prove check fix starter clean
+.PHONY: install demo tune-demo gpu base real test prove prove-cluster check fix starter clean
 
 install: $(VENV)/installed
 
@@ -45,7 +45,12 @@ test: install  ## every test, Ray included
 	$(RUN) $(VENV)/bin/python -m pytest
 
 prove: install  ## what the specification promises of answers, sameness, kills and starts: half an hour, figures in docs/results/prove.json
-	LIYOU_PROVE_RESULTS=docs/results/prove.json $(RUN) $(VENV)/bin/python -m pytest -m prove tests/prove tests/k8s -s
+	LIYOU_PROVE_RESULTS=docs/results/prove.json $(RUN) $(VENV)/bin/python -m pytest -m prove -s \
+		tests/prove/test_answers.py tests/prove/test_kill.py tests/prove/test_same_texts.py tests/prove/test_serve_start.py
+
+prove-cluster: install  ## jobs, S3, serve deploy, three raylets, pods without Kubernetes: twenty minutes, docs/results/prove_cluster.json
+	LIYOU_PROVE_RESULTS=docs/results/prove_cluster.json $(RUN) $(VENV)/bin/python -m pytest -m prove -s \
+		tests/prove/test_cluster.py tests/prove/test_deploy.py tests/prove/test_jobs.py tests/prove/test_s3.py tests/k8s
 
 check: install  ## style and types
 	$(VENV)/bin/ruff format --check .

@@ -1,4 +1,4 @@
-"""The dev overlay's pods, restricted as they are, serve what the RayService says and do what the RayJob says. `make prove` runs this."""
+"""The dev overlay's pods, restricted as they are, serve what the RayService says and do what the RayJob says (`make prove-cluster`)."""
 
 import os
 import secrets

@@ -85,7 +85,7 @@ def pytest_sessionfinish() -> None:
     if not (target := os.environ.get("LIYOU_PROVE_RESULTS")) or not FIGURES.outcomes:
         return
     content = {
-        "command": "make prove",
+        "command": "make prove-cluster" if "cluster" in target else "make prove",
         "commit": _git("rev-parse", "HEAD"),
         "uncommitted_changes": bool(_git("status", "--porcelain", "--untracked-files=no")),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),

@@ -150,7 +150,7 @@ def _run(config: TrainConfig, task: Task, on_progress: OnProgress | None) -> tup
         logging.getLogger(__name__).exception("training failed")
         raise errors.Unavailable(f"run {place}: the workers failed: {error}") from error
     finally:
-        mailbox.shutdown()
+        mailbox.shutdown(force=True)  # asked politely, it kept its name for half a minute and longer
     returned: Mapping[str, object] = result.return_value  # type: ignore[attr-defined]  # Ray 2.60 sets it; its stubs do not know
     if "error" in returned:
         raise _error(str(returned["error"]), str(returned["message"]))

@@ -76,7 +76,7 @@ def test_a_run_ends_in_a_bundle_that_loads_and_the_same_run_again_gives_the_same
         writer = run_mailbox(result.run)
         with pytest.raises(Unavailable, match=f"run {result.run}: another process of this cluster trains it now"):
             run_mailbox(result.run, patience_s=0)
-        writer.shutdown()
+        writer.shutdown(force=True)
         again = fit(tiny_shop)
         with pytest.raises(BadInput, match="no snapshot"):
             fit(tiny_shop.model_copy(update={"data": tiny_shop.data.model_copy(update={"snapshot": "nowhere"})}))
