@@ -102,7 +102,7 @@ class Serving:
         try:
             problem = Problem.model_validate_json(response.content)
         except ValidationError:
-            if response.status_code in (429, 502, 503, 504):
+            if response.status_code in (429, 500, 502, 503, 504):  # 500 without a problem: Ray's proxy, whose replica died under the page
                 return Later(f"{response.status_code} {response.text:.200}", after_s=_retry_after(response))
             return LiyouError(f"{self.url} answered {response.status_code}, not as the API does; is that its URL? {response.text:.200}")
         told = f"{problem.detail} (request {problem.request_id})"

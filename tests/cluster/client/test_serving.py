@@ -71,7 +71,7 @@ def test_what_is_asked_is_what_the_api_reads(server, client) -> None:
 
 
 def test_a_retryable_answer_is_asked_again_with_the_time_that_is_left(server, client, moment) -> None:
-    answers = iter([problem(Overloaded("busy"), **{"Retry-After": "2"}), (502, "bad gateway"), (200, PAGE)])
+    answers = iter([problem(Overloaded("busy"), **{"Retry-After": "2"}), (500, "Internal Server Error"), (200, PAGE)])
     server.answer = lambda asked: next(answers)
     assert client.reasons(["p1"], deadline_ms=8000).bundle_id == "b"
     left = [int(asked.headers["X-Deadline-Ms"]) for asked in server.asked]
