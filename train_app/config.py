@@ -11,6 +11,7 @@ from common.config import Device, Frozen, resolved
 from common.domain.decoding import DecodingParams
 
 DiscriminatorLoss = Literal["bce", "hinge", "bt", "wgan"]
+SelectBy = Literal["discriminator", "likelihood", "first", "truth"]
 
 
 class DataConfig(Frozen):
@@ -111,7 +112,16 @@ class FilteringConfig(Frozen):
     steps_per_round: int = Field(100, ge=1)
     learning_rate: float = Field(2e-4, gt=0, description="SFT's: the pilot gained most at it")
     batch_size: int = Field(32, ge=1, description="rows in an optimiser step, generated and real, over all workers")
-    generated_share: float = Field(0.7, ge=0, le=1, description="of each batch; pilot: .7 with one kept sample a prompt")
+    generated_share: float = Field(
+        0.7, ge=0, le=1, description="of each batch; pilot: .7 with one kept sample a prompt. 0: no text is drawn, more cross-entropy"
+    )
+    select_by: SelectBy = Field(
+        "discriminator",
+        description="which of the samples that pass the checks is kept: the discriminator's best; the one whose least likely token is the "
+        "likeliest; the first (checks alone); or the ground truth's (a study's ceiling: no bundle is made of it). All but the first need "
+        "no discriminator, and are a study's controls",
+    )
+    real_rows: Literal["all", "passing"] = Field("all", description="passing: only training rows that pass the checks stand beside samples")
     min_acceptance: float = Field(0.05, ge=0, le=1, description="share of prompts with a kept sample below which a round is given up")
 
 
@@ -189,6 +199,8 @@ class TrainConfig(Frozen):
             )
         if self.sft.batch_size < self.runtime.num_workers:
             raise ValueError(f"sft.batch_size {self.sft.batch_size} leaves some of the {self.runtime.num_workers} workers without a row")
+        if self.filtering.select_by == "truth" and self.evaluation.truth is None:
+            raise ValueError("filtering.select_by: truth needs evaluation.truth, which names it")
         if self.adversarial.throttle_low >= self.adversarial.throttle_high:
             raise ValueError("adversarial.throttle_low must lie below throttle_high")
         return self

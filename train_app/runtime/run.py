@@ -99,6 +99,8 @@ def fit(
     Raises what the stages raise (BadInput, TrainingDiverged, …) as itself; a worker that died more than `runtime.max_failures` times as
     Unavailable.
     """
+    if config.filtering.select_by == "truth":
+        raise errors.ConfigError("filtering.select_by: truth is a study's ceiling, and no bundle is made of it; choose discriminator")
     config = absolute(config)
     task = Task(inputs=run_inputs(config, start), pack_digest=load_pack(config.data.pack).digest, start=start, study=study)
     returned, _ = _run(config, task, on_progress)

@@ -18,6 +18,7 @@ from common.quality.verdict import Checker
 from train_app.config import TrainConfig
 from train_app.data.examples import RowProblem, examples
 from train_app.data.split import Splits, split
+from train_app.evaluation.truth import truth_of
 from train_app.stages.parallel import Parallel
 from train_app.stages.policy import Policy
 from train_app.stages.workbench import Workbench
@@ -56,6 +57,7 @@ def open_workbench(config: TrainConfig, *, inputs: str, parallel: Parallel) -> W
         discriminator=config.discriminator,
         bf16=config.runtime.bf16 and has_bf16(parallel.device.type),
         checkpoint_every=config.runtime.checkpoint_every,
+        truth=truth_of(config.evaluation.truth) if config.filtering.select_by == "truth" else None,
     )
 
 

@@ -44,6 +44,11 @@ def stale(state: State) -> bool:
 
 def plan(config: TrainConfig, bench: Workbench, *, on_progress: OnProgress, save: Save) -> list[Step]:
     rows = bench.splits.discriminator[: config.discriminator.rows]
+    asked = config.filtering.select_by == "discriminator" and config.filtering.generated_share > 0
+
+    def able(state: State) -> bool:
+        """Whether filtering has what it chooses by."""
+        return sees(state) or not asked
 
     def fitted(name: str, *, steps: int, when: When) -> list[Step]:
         """Samples of the current policy, then a discriminator that reads them."""
@@ -77,7 +82,8 @@ def plan(config: TrainConfig, bench: Workbench, *, on_progress: OnProgress, save
         def learn(state: State) -> State:
             return train_on_best(state, config.filtering, on_progress, stage=name, collected_in=drawn, bench=bench, save=save)
 
-        return [Step(drawn, keep, sees), Step(name, learn, sees, makes=name)]
+        draws = [Step(drawn, keep, able)] if config.filtering.generated_share else []
+        return [*draws, Step(name, learn, able, makes=name)]
 
     def selection_of(name: str) -> Run:
         def run(state: State) -> State:
@@ -106,10 +112,12 @@ def plan(config: TrainConfig, bench: Workbench, *, on_progress: OnProgress, save
         steps.append(Step(name, round_of(name), lambda state: sees(state) and not state.values.get("stopped"), makes=name))
         steps.append(measured(name))
     if config.adversarial.rounds and config.filtering.rounds:
-        steps.append(Step("start of filtering", selection_of("start of filtering"), sees))
+        steps.append(Step("start of filtering", selection_of("start of filtering"), able))
     for number in range(1, config.filtering.rounds + 1):
         name = f"filtering {number}"
-        steps += fitted(f"{name} discriminator", steps=config.discriminator.refresh_steps, when=lambda state: sees(state) and stale(state))
+        if asked:
+            fit_again = fitted(f"{name} discriminator", steps=config.discriminator.refresh_steps, when=lambda s: sees(s) and stale(s))
+            steps += fit_again
         steps += [*filtered(name), measured(name)]
     steps.append(Step("selection", selection_of("selection")))
     steps += fitted("final discriminator", steps=config.discriminator.refresh_steps, when=stale)

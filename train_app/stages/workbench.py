@@ -1,6 +1,6 @@
 """What all stages work with and none of them saves: the policy, its engine, the checks, the data, the other workers."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -53,6 +53,8 @@ class Workbench:
     discriminator: DiscriminatorStageConfig
     bf16: bool = False
     checkpoint_every: int = 25
+    truth: Callable[[str, Context], bool] | None = None
+    """A ground truth, for `filtering.select_by: truth` and nothing else."""
 
     def seed(self, stage: str, step: int, item: str = "") -> int:
         return sequence_seed(run=self.run, stage=stage, step=step, item=item, codes={}, candidate=0)

@@ -1,14 +1,19 @@
+from dataclasses import replace
+
 import numpy as np
+import pytest
 
 from common.domain.token_features import TokenFeatures
+from common.errors import BadInput
 from common.generation.candidates import Candidate
 from train_app.config import FilteringConfig
-from train_app.stages.filtering import best_of, prompts_of_round
+from train_app.stages.filtering import chooser, prompts_of_round, real_rows, train_on_best
+from train_app.stages.state import State, tensors_digest
 
 
-def candidate(text: str, hidden: float) -> Candidate:
+def candidate(text: str, hidden: float, *, least: float = -1.0) -> Candidate:
     features = TokenFeatures(np.array([3, 4], np.int32), np.full((2, 32), hidden, np.float16), np.zeros((2, 3), np.float32))
-    return Candidate(text=text, ids=(3, 4), num_tokens=2, mean_logprob=-1.0, min_logprob=-1.0, features=features)
+    return Candidate(text=text, ids=(3, 4), num_tokens=2, mean_logprob=-1.0, min_logprob=least, features=features)
 
 
 class Ruler:
@@ -22,12 +27,12 @@ def test_the_highest_score_among_those_that_pass_the_checks_is_kept(bench) -> No
     example = next(one for one in bench.splits.train if one.context.controls["style"] == "concise")
     wrong = example.text.replace("小时", "00小时")
     group = [candidate(example.text, 0.1), candidate(wrong, 9.0), candidate(example.text, 0.7), candidate(example.text, 0.7)]
-    kept = best_of(bench, Ruler())(example.context, group)
+    kept = chooser("discriminator", bench, Ruler())(example.context, group)
     assert kept == [group[2]]
 
 
 def test_nothing_is_kept_where_nothing_passes(bench) -> None:
-    assert best_of(bench, Ruler())(bench.splits.train[0].context, [candidate("", 1.0)]) == []
+    assert chooser("discriminator", bench, Ruler())(bench.splits.train[0].context, [candidate("", 1.0)]) == []
 
 
 def test_each_round_draws_its_own_prompts(bench) -> None:
@@ -35,3 +40,31 @@ def test_each_round_draws_its_own_prompts(bench) -> None:
     first, second = (prompts_of_round(bench, config, stage=f"filtering {number} samples") for number in (1, 2))
     assert first != second
     assert first == prompts_of_round(bench, config, stage="filtering 1 samples")
+
+
+def test_a_studys_controls_choose_by_likelihood_by_the_checks_alone_and_by_the_truth(bench) -> None:
+    example = bench.splits.train[0]
+    group = [candidate("", 9.0, least=-0.1), *(candidate(example.text, 0.1, least=least) for least in (-3.0, -1.0, -2.0))]
+    assert chooser("likelihood", bench, None)(example.context, group) == [group[2]]
+    assert chooser("first", bench, None)(example.context, group) == [group[1]]
+    knows = replace(bench, truth=lambda text, context: False)
+    assert chooser("truth", knows, None)(example.context, group) == []
+
+
+def test_without_samples_a_round_is_more_cross_entropy_on_real_rows(bench) -> None:
+    config = FilteringConfig(generated_share=0, steps_per_round=2, batch_size=4, learning_rate=1e-3)
+    state, seen = State(bench.run).with_group("policy", bench.policy.adapter()), []
+    done = train_on_best(state, config, seen.append, stage="filtering 1", collected_in="nowhere", bench=bench, save=lambda state: None)
+    assert tensors_digest(done.group("policy")) != tensors_digest(state.group("policy"))
+    assert [progress.step for progress in seen] == [1, 2]
+    assert "kept_share" not in seen[0].metrics
+
+
+def test_rows_that_break_a_check_are_left_out_where_only_passing_ones_are_asked_for(bench) -> None:
+    wrong = replace(bench.splits.train[0], text="")
+    splits = replace(bench.splits, train=[wrong, *bench.splits.train[1:]])
+    passing = real_rows(FilteringConfig(real_rows="passing"), replace(bench, splits=splits))
+    assert wrong not in passing
+    assert len(passing) >= 1
+    with pytest.raises(BadInput, match="real_rows"):
+        real_rows(FilteringConfig(real_rows="passing"), replace(bench, splits=replace(splits, train=[wrong])))
