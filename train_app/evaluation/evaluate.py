@@ -148,7 +148,7 @@ def evaluate(
     measures |= of_verdicts("reference", of_reference, known(references))
     measures["answer.model"] = proportion([reason.source == "model" for reason in reasons])
     shown = [reason.text for reason in reasons]
-    measures |= of_texts(firsts, references, seed=seed) | of_shown(shown, references) | _perplexity(subject.writer, examples, seed=seed)
+    measures |= of_texts(firsts, references, seed=seed) | of_shown(shown, references) | perplexity(subject.writer, examples, seed=seed)
     for prefix, texts in (("text", firsts), ("answer", shown), ("reference", references)):
         measures |= of_attributes(prefix, texts, references, contexts, seed=seed)
     if truth is not None:
@@ -172,7 +172,7 @@ def evaluate(
     return Evaluation(num_requests=len(examples), k=subject.policy.k, measures=measures, samples=tuple(samples))
 
 
-def _perplexity(writer: Writer, examples: Sequence[Example], *, seed: int) -> Measures:
+def perplexity(writer: Writer, examples: Sequence[Example], *, seed: int) -> Measures:
     """Of the human texts under the generator, each in its own context."""
     encoded = [
         encode_example(build_prompt(example.context, vocabulary=writer.vocabulary), example.text, writer.language) for example in examples

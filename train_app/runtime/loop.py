@@ -1,6 +1,7 @@
 """What each worker of a Ray run does: open the workbench, go through the stages, evaluate once, write the bundle. Stages meet Ray here."""
 
 import tempfile
+import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
@@ -62,8 +63,14 @@ def train(payload: dict[str, object]) -> dict[str, JsonValue]:
     parallel = Parallel(context.get_world_rank(), context.get_world_size(), device)
 
     story = read_story(run_place(config, inputs))
+    cost: dict[str, float] = {}
+    spent_s = time.process_time()
 
     def on_progress(progress: Progress) -> None:
+        nonlocal spent_s
+        now_s = time.process_time()
+        cost[progress.stage] = cost.get(progress.stage, 0.0) + now_s - spent_s
+        spent_s = now_s
         story.append(progress)
         if parallel.leads:
             mailbox.put(progress.model_dump_json())
@@ -80,15 +87,16 @@ def train(payload: dict[str, object]) -> dict[str, JsonValue]:
         state = run_stages(state, config, on_progress, bench=bench, save=save, until=task.until)
         if not parallel.leads:
             return {}
-        return halt(state) if task.until else finish(state, config, story, on_progress, bench=bench, study=task.study)
+        return halt(state, cost) if task.until else finish(state, config, story, on_progress, bench=bench, study=task.study)
     except LiyouError as error:
         return {"error": type(error).__name__, "message": str(error)}
 
 
-def halt(state: State) -> dict[str, JsonValue]:
+def halt(state: State, cost: Mapping[str, float]) -> dict[str, JsonValue]:
     """The answer of a run that ends before its bundle."""
     kept = ("validation", "selected", "stopped")
-    return {name: state.values[name] for name in kept if name in state.values}
+    core_seconds: dict[str, JsonValue] = {stage: round(seconds, 2) for stage, seconds in cost.items()}
+    return {name: state.values[name] for name in kept if name in state.values} | {"core_seconds": core_seconds}
 
 
 def finish(

@@ -77,6 +77,9 @@ class Halted(Frozen):
     validation: dict[str, dict[str, float]] = Field(default_factory=dict, description="candidate -> its figures")
     selected: str | None = Field(None, description="candidate that would ship; null before the stage `selection`")
     stopped: str | None = Field(None, description="why a guard ended the adversarial rounds")
+    core_seconds: dict[str, float] = Field(
+        default_factory=dict, description="stage -> processor seconds of the first worker since it started last; the first holds its set-up"
+    )
 
 
 def run_inputs(config: TrainConfig, start: Start | None = None) -> str:

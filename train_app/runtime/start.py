@@ -60,13 +60,13 @@ def begun(start: Start | None, *, inputs: str) -> State:
     """The state that a new run begins with."""
     if start is None:
         return State(inputs)
-    state = replace(_read(start.state), inputs=inputs).with_values({STUDY_SEED: start.ruler.inputs})
-    ruler = _read(start.ruler)
+    state = replace(read(start.state), inputs=inputs).with_values({STUDY_SEED: start.ruler.inputs})
+    ruler = read(start.ruler)
     if ruler.values.get("discriminator_blind"):
         return state
     state = state.with_group(STUDY_RULER, ruler.group(GROUP)).with_group(STUDY_ADAPTER, ruler.group(candidate(SFT)))
     return state.with_values({STUDY_ALPHA: start.ruler_alpha})
 
 
-def _read(saved: Checkpointed) -> State:
+def read(saved: Checkpointed) -> State:
     return read_checkpoint(ray.train.Checkpoint(*for_ray(saved.path)), inputs=saved.inputs)

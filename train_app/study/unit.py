@@ -1,0 +1,142 @@
+"""One seed of a study with all its arms: the shared start, the trainings, their measures. What is done is kept and not done again."""
+
+import platform
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import TypeVar
+
+import ray
+
+from common.artifacts.storage import Storage, open_storage
+from common.config import Frozen
+from common.errors import ArtifactNotFound
+from common.features.snapshot import Snapshot
+from common.language.base_model import source_digest
+from train_app.config import TrainConfig
+from train_app.runtime.loop import run_place
+from train_app.runtime.run import absolute, fit_until, run_inputs
+from train_app.runtime.setting_up import open_workbench
+from train_app.runtime.start import SHARED_UNTIL, Checkpointed, Start, read, shared_part
+from train_app.runtime.tracking import read_story
+from train_app.stages.discriminator.calibration import STAGE as CALIBRATION
+from train_app.stages.parallel import Parallel
+from train_app.stages.state import Progress
+from train_app.study.config import StudyConfig
+from train_app.study.figures import ArmResult, SeedResult, Texts
+from train_app.study.measuring import Measured, measure, reference
+
+START, REFERENCE = "start", "reference"
+ON_FAKES = ("taken_for_real", "auc_fake")
+"""Of a story: what the report draws of the discriminator over the rounds."""
+
+Tell = Callable[[str, Progress], None]
+"""(arm, or the start, or the reference; what it is at)"""
+
+
+def run_seed(config: StudyConfig, *, seed: int, tell: Tell, commit: str) -> SeedResult:
+    """Ray must be running. A seed that was killed goes on: trainings from their checkpoints, measured arms stand.
+
+    Raises what `fit` raises.
+    """
+    began = time.monotonic()
+    train = absolute(config.train.model_copy(update={"seed": seed}))
+    config = config.model_copy(update={"train": train})
+    storage = open_storage(f"{train.out}/studies/{config.name}/{config.digest[:12]}/seed-{seed}")
+    workers = train.model_copy(update={"runtime": train.runtime.model_copy(update={"num_workers": config.concurrent})})
+    started = fit_until(shared_part(workers), partial(tell, START), until=SHARED_UNTIL)
+    start = Start(state=started.state, ruler=started.state, ruler_alpha=train.lora.alpha)
+    told = _kept(storage, REFERENCE, _Reference, lambda: _reference(config, started.state, seed=seed, tell=tell))
+
+    def arm(name: str) -> ArmResult:
+        return _kept(storage, name.replace("'", "-prime"), ArmResult, lambda: _arm(config, name, seed=seed, start=start, tell=tell))
+
+    with ThreadPoolExecutor(max_workers=config.concurrent) as pool:
+        arms = dict(zip(config.arms, pool.map(arm, config.arms), strict=True))
+    return SeedResult(
+        study=config.digest,
+        data=Snapshot.open(train.data.snapshot).manifest.digest,
+        base=source_digest(train.base.source),
+        seed=seed,
+        commit=commit,
+        machine=f"{platform.machine()}, {int(ray.cluster_resources().get('CPU', 0))} logical cores",  # type: ignore[no-untyped-call]
+        seconds=round(time.monotonic() - began, 1),
+        start_core_seconds=started.core_seconds,
+        prompts=told.prompts,
+        reference=told.texts,
+        arms=arms,
+    )
+
+
+class _Reference(Frozen):
+    prompts: list[str]
+    texts: Texts
+
+
+Kept = TypeVar("Kept", bound=Frozen)
+
+
+def _kept(storage: Storage, name: str, kind: type[Kept], make: Callable[[], Kept]) -> Kept:
+    key = f"{name}.json"
+    try:
+        return kind.model_validate_json(storage.get(key))
+    except ArtifactNotFound:
+        made = make()
+        storage.put(key, made.model_dump_json().encode())
+        return made
+
+
+def _arm(config: StudyConfig, name: str, *, seed: int, start: Start, tell: Tell) -> ArmResult:
+    train = config.arm(name, seed=seed)
+    halted = fit_until(train, partial(tell, name), until=CALIBRATION, start=start)
+    story = read_story(run_place(train, run_inputs(train, start)))
+    made = _remotely(config, halted.state, train, seed=seed, who=name, tell=tell)
+    return ArmResult(
+        run=halted.run,
+        selected=halted.selected or "sft",
+        core_seconds=halted.core_seconds,
+        validation=halted.validation,
+        discriminator=_on_fakes(story),
+        search=made.search,
+        decoding=made.decoding,
+        texts=made.texts,
+        auc=made.auc,
+        likelihood_auc=made.likelihood_auc,
+        reliability=made.reliability,
+        shown=made.shown,
+    )
+
+
+def _on_fakes(story: list[Progress]) -> dict[str, list[float]]:
+    found: dict[str, list[float]] = {}
+    for progress in story:
+        for name in ON_FAKES:
+            if name in progress.metrics:
+                found.setdefault(f"{progress.stage}: {name}", []).append(round(progress.metrics[name], 4))
+    return found
+
+
+def _remotely(config: StudyConfig, state: Checkpointed, train: TrainConfig, *, seed: int, who: str, tell: Tell) -> Measured:
+    """On a core of its own, wherever the cluster has one."""
+
+    def task(config: StudyConfig, train: TrainConfig, state: Checkpointed) -> Measured:
+        bench = open_workbench(train, inputs=state.inputs, parallel=Parallel())
+        return measure(read(state), config, bench=bench, seed=seed, truth=train.evaluation.truth)
+
+    tell(who, Progress(stage="test", step=0, total=1))
+    made: Measured = ray.get(ray.remote(num_cpus=1)(task).remote(config, train, state))
+    tell(who, Progress(stage="test", step=1, total=1))
+    return made
+
+
+def _reference(config: StudyConfig, state: Checkpointed, *, seed: int, tell: Tell) -> _Reference:
+    def task(config: StudyConfig) -> _Reference:
+        bench = open_workbench(config.train, inputs=state.inputs, parallel=Parallel())
+        texts = reference(config, bench=bench, seed=seed, truth=config.train.evaluation.truth)
+        return _Reference(prompts=[one.example_id for one in bench.splits.test[: config.prompts]], texts=texts)
+
+    tell(REFERENCE, Progress(stage="test", step=0, total=1))
+    made: _Reference = ray.get(ray.remote(num_cpus=1)(task).remote(config))
+    tell(REFERENCE, Progress(stage="test", step=1, total=1))
+    return made
