@@ -14,6 +14,7 @@ COMMANDS = {
     "data": "Raw tables: import, build a snapshot, show it, forget a user.",
     "train": "Train a bundle: SFT, discriminator, adversarial rounds, filtering, selection.",
     "tune": "Search weightings and other fields of a training; the winner becomes a bundle.",
+    "study": "Compare ways to train, arms x seeds, with intervals: does the discriminator earn its place?",
     "evaluate": "Measure a bundle on products that training never saw.",
     "jobs": "Trainings, studies and evaluations on a cluster: submit, list, logs, stop.",
     "bundle": "Bundles in a registry: list, show, verify, promote, rollback, diff.",

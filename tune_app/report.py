@@ -1,15 +1,13 @@
 """A finished study on one HTML page: which trial won against what, learning curves, parallel coordinates, importance. Decides nothing."""
 
-import io
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import jinja2
-import matplotlib as mpl
 import optuna
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
+from train_app.evaluation.report.plots import drawn
 from tune_app.config import TuneConfig
 from tune_app.objective import INFEASIBLE
 from tune_app.result import TrialResult, TuneResult
@@ -46,17 +44,6 @@ def importances(config: TuneConfig, trials: Sequence[TrialResult]) -> dict[str, 
     for trial in feasible:
         study.add_trial(optuna.trial.create_trial(params=dict(trial.values), distributions=space, value=trial.objective))
     return optuna.importance.get_param_importances(study, evaluator=optuna.importance.FanovaImportanceEvaluator(seed=config.seed))
-
-
-def drawn(draw: Callable[[Axes], object], *, width_in: float, height_in: float = 3.6) -> str:
-    """As SVG, the same bytes for the same figures."""
-    with mpl.rc_context({"svg.hashsalt": "liyou", "svg.fonttype": "none", "font.size": 9}):
-        figure = Figure(figsize=(width_in, height_in), layout="constrained")
-        draw(figure.subplots())
-        buffer = io.StringIO()
-        figure.savefig(buffer, format="svg", metadata={"Date": None})
-    svg = buffer.getvalue()
-    return svg[svg.index("<svg") :]
 
 
 def colour(trial: TrialResult, result: TuneResult) -> str:

@@ -89,14 +89,19 @@ def trim(
     keep: Annotated[int, typer.Option(min=1, help="most tokens to keep")] = 16384,
     dtype: Dtype = "bfloat16",
     field: Annotated[list[str] | None, typer.Option(help="only these fields of .jsonl rows; may be repeated")] = None,
+    only_corpus: Annotated[
+        bool, typer.Option("--only-corpus", help="do not keep the common characters that the corpus lacks: they will be written in bytes")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Drop the tokens that the corpus does not use. Count every language and channel that will be served; test rows do not belong in it."""
     texts = [text for path in corpus for text in corpus_texts(path, fields=field)]
     from common.language.base_model import load_base
+    from common.language.trim import Characters
     from common.language.trim import trim as trim_base
 
-    report = trim_base(load_base(source, dtype=dtype), texts, keep=keep, out=out)
+    characters: Characters = "corpus" if only_corpus else "common"
+    report = trim_base(load_base(source, dtype=dtype), texts, keep=keep, out=out, characters=characters)
     notice = TRIM_NOTICE.format(source=report.source, before=report.vocab_before, after=report.vocab_after)
     (out / "NOTICE.md").write_text(notice, encoding="utf-8")
     if as_json:

@@ -1,7 +1,7 @@
 """`liyou train CONFIG`: one run with its progress on the console; the last line says where the bundle is."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, Tim
 from rich.progress import Progress as Bars
 
 from cluster.session import connect
-from common.config import load_config
+from common.config import Model, load_config, merge, parse, read_yaml, with_overrides
 from common.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -63,6 +63,20 @@ def config_path(name: str, *, presets: Path = PRESETS) -> Path:
     if name not in known:
         raise ConfigError(f"config: got {name!r}; expected a YAML file or one of {', '.join(known)}")
     return presets / f"{name}.yaml"
+
+
+def read_with_training(name: str, model: type[Model], overrides: Sequence[str], *, presets: Path) -> Model:
+    """A study: a file or preset whose `train` may name a training's preset or file, with `overrides` in the file changing fields of it."""
+    path = config_path(name, presets=presets)
+    content = read_yaml(path)
+    if not isinstance(content, dict):
+        raise ConfigError(f"{path}: expected a mapping at the top, got {type(content).__name__}")
+    changes = content.pop("overrides", {})
+    if isinstance(content.get("train"), str):
+        content["train"] = read_yaml(config_path(content["train"]))
+    if changes:
+        content["train"] = merge(content.get("train"), changes, source=f"{path}: overrides")
+    return parse(with_overrides(content, overrides), model, source=str(path))
 
 
 @contextmanager

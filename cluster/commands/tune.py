@@ -14,10 +14,8 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from cluster.commands.train import config_path
+from cluster.commands.train import read_with_training
 from cluster.session import connect
-from common.config import merge, parse, read_yaml, with_overrides
-from common.errors import ConfigError
 
 if TYPE_CHECKING:
     from train_app.stages.state import Progress
@@ -67,19 +65,9 @@ def tune(
 
 
 def read_study(name: str, overrides: Sequence[str]) -> "TuneConfig":
-    """The study with its training resolved: `train` may name a preset or a file, `overrides` change fields of it."""
     from tune_app.config import TuneConfig
 
-    path = config_path(name, presets=PRESETS)
-    content = read_yaml(path)
-    if not isinstance(content, dict):
-        raise ConfigError(f"{path}: expected a mapping at the top, got {type(content).__name__}")
-    changes = content.pop("overrides", {})
-    if isinstance(content.get("train"), str):
-        content["train"] = read_yaml(config_path(content["train"]))
-    if changes:
-        content["train"] = merge(content.get("train"), changes, source=f"{path}: overrides")
-    return parse(with_overrides(content, overrides), TuneConfig, source=str(path))
+    return read_with_training(name, TuneConfig, overrides, presets=PRESETS)
 
 
 def _json_lines() -> "Callable[[Sequence[Row], Mapping[str, Progress]], None]":

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
+from typing import Literal
 
 import torch
 from pydantic import Field
@@ -102,10 +103,16 @@ class Vocabulary:
         }
 
 
-def trim(language: LanguageModel, corpus: Sequence[str], *, keep: int, out: Path | str) -> TrimReport:
+Characters = Literal["common", "corpus"]
+"""Which are always tokens of their own; any other is written in bytes."""
+
+
+def trim(language: LanguageModel, corpus: Sequence[str], *, keep: int, out: Path | str, characters: Characters = "common") -> TrimReport:
     """Writes the trimmed base to the folder `out` in the model's dtype. Uses `language` up: its model is the trimmed one afterwards.
 
-    `corpus` is training text only; count every language and channel that will be served. `keep` is the most tokens to keep.
+    `corpus` is training text only; count every language and channel that will be served. `keep` is the most tokens to keep. `characters`
+    corpus: a study's small base, which leaves no mass to thousands of characters that its shop never writes (2.4 % a token of the starter
+    base after 1,500 steps of SFT: a false character in every second text at temperature 1).
     Raises BadInput when `keep` cannot hold what must stay, UnsupportedModel for a tokenizer that is no BPE with all bytes.
     """
     folder = Path(out)
@@ -118,7 +125,7 @@ def trim(language: LanguageModel, corpus: Sequence[str], *, keep: int, out: Path
     backend.no_truncation()
     vocabulary = Vocabulary(json.loads(backend.to_str()), source=language.source)
     counts = Counter(number for ids in _encoded(backend, corpus) for number in ids)
-    required = _required(vocabulary, language, backend)
+    required = _required(vocabulary, language, backend, common_characters() if characters == "common" else [])
     if len(required) > keep:
         raise BadInput(f"keep: got {keep}; specials, bytes, ASCII and common Chinese characters alone are {len(required)} tokens")
     chosen = _chosen(vocabulary, counts, required, keep=keep)
@@ -153,12 +160,12 @@ def common_characters() -> list[str]:
     return ascii_ + characters + punctuation
 
 
-def _required(vocabulary: Vocabulary, language: LanguageModel, backend: Tokenizer) -> set[int]:
+def _required(vocabulary: Vocabulary, language: LanguageModel, backend: Tokenizer, characters: Sequence[str]) -> set[int]:
     named = [str(token["content"]) for token in vocabulary.added if not _UNUSED.search(str(token["content"]))]
     ids = {vocabulary.ids[token] for token in (*named, *vocabulary.byte_tokens)}
     ids |= {number for number in _config_ids(language.model).values() if number in vocabulary.tokens}
     ids |= {number for number in (language.bos_id, language.eos_id) if number is not None}
-    texts = [*common_characters(), language.frame.before, language.frame.after]
+    texts = [*characters, language.frame.before, language.frame.after]
     ids |= {number for encoded in _encoded(backend, texts) for number in encoded}
     return _closed(vocabulary, ids)
 

@@ -231,6 +231,13 @@ def test_room_that_the_corpus_leaves_goes_to_tokens_of_its_characters(base: Trim
     assert report.texts_same_ids == 1
 
 
+def test_a_study_may_drop_the_common_characters_too_and_still_write_them_in_bytes(base: Trimmed, tmp_path: Path) -> None:
+    report = trim(load_base(str(tmp_path.parent / base.full.source)), CORPUS, keep=base.required, out=tmp_path / "s", characters="corpus")
+    small = load_base(str(tmp_path / "s"))
+    assert report.num_required < base.required
+    assert small.tokenizer.decode(ids(small, "籍贯"), skip_special_tokens=True).strip() == "籍贯"
+
+
 def test_an_existing_folder_is_not_written_over(base: Trimmed, tmp_path: Path) -> None:
     with pytest.raises(AlreadyExists, match="never written over"):
         trim(base.full, CORPUS, keep=10_000, out=tmp_path)

@@ -1,7 +1,12 @@
 """Draws a run's metrics over its steps as SVG. Knows which figures a person looks at first; computes none."""
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 # What is drawn together in one small plot, in this order; a metric in no group is drawn alone after them.
 GROUPS = {
@@ -44,7 +49,22 @@ def curves(series: Mapping[str, Sequence[tuple[int, float]]]) -> str:
                 axis.legend(frameon=False)
         for axis in axes[len(panels) :]:
             axis.set_visible(False)
-        buffer = io.StringIO()
-        figure.savefig(buffer, format="svg", metadata={"Date": None})
+        return _svg(figure)
+
+
+def drawn(draw: Callable[["Axes"], object], *, width_in: float, height_in: float = 3.6) -> str:
+    """One plot as SVG, the same bytes for the same figures."""
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
+    with mpl.rc_context({"svg.hashsalt": "liyou", "svg.fonttype": "none", "font.size": 9}):
+        figure = Figure(figsize=(width_in, height_in), layout="constrained")
+        draw(figure.subplots())
+        return _svg(figure)
+
+
+def _svg(figure: "Figure") -> str:
+    buffer = io.StringIO()
+    figure.savefig(buffer, format="svg", metadata={"Date": None})
     svg = buffer.getvalue()
     return svg[svg.index("<svg") :]

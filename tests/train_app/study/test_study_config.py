@@ -1,0 +1,38 @@
+import pytest
+
+from cluster.commands.study import presets, read_study
+from common.errors import ConfigError
+
+
+def test_an_arm_is_the_training_with_its_changes_and_the_seed(tiny) -> None:
+    arm = tiny().arm("V", seed=7)
+    assert (arm.seed, arm.filtering.select_by, arm.filtering.samples) == (7, "first", 2)
+
+
+def test_what_belongs_to_the_shared_start_cannot_differ_between_arms(tiny) -> None:
+    arms = {**tiny.content["arms"], "V": {"title": "x", "changes": {"sft": {"learning_rate": 0.1}}}}
+    with pytest.raises(ConfigError, match=r"arms.V.changes: sft belong to the start"):
+        tiny(arms=arms)
+
+
+def test_a_recipe_is_not_reported_on_the_seeds_it_was_chosen_by(tiny) -> None:
+    with pytest.raises(ConfigError, match=r"seeds: \[2\] stand in searched_on"):
+        tiny(searched_on=[2, 9])
+
+
+def test_an_arm_that_is_compared_must_exist(tiny) -> None:
+    with pytest.raises(ConfigError, match="'L' is compared and must be among them"):
+        tiny(control="L")
+
+
+def test_seeds_and_bars_can_be_added_to_a_study_and_its_recipe_cannot_change_unnoticed(tiny) -> None:
+    assert tiny(seeds=[1, 2, 3], rounds=300).digest == tiny().digest
+    assert tiny(prompts=5).digest != tiny().digest
+    assert tiny(train={**tiny.content["train"], "out": "elsewhere"}).digest == tiny().digest
+
+
+@pytest.mark.parametrize("name", presets())
+def test_packaged_studies_hold_together(name: str) -> None:
+    study = read_study(name, [])
+    assert {arm: study.arm(arm, seed=study.seeds[0]).seed for arm in study.arms}
+    assert not study.train.adversarial.rounds or "F" in study.arms
