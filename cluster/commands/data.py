@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import orjson
 import typer
@@ -15,17 +15,23 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from common.errors import BadInput, NotFound
 
+if TYPE_CHECKING:
+    from common.features.snapshot import SnapshotManifest
+
 app = typer.Typer(
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     no_args_is_help=True,
-    help="Raw tables: import them, build a snapshot of them, show it, forget a user.",
+    help="Raw tables: import them, build a snapshot of them, show it, label its reasons, forget a user.",
 )
 
 DATASETS = ("kobe", "advertisegen", "amazon-reviews")
 Json = Annotated[bool, typer.Option("--json", help="one JSON object on stdout, and no progress")]
 Map = Annotated[Path | None, typer.Option("--map", help="YAML that says which of the shop's columns and words are ours; see docs/data.md")]
+NewSnapshot = Annotated[
+    str, typer.Option("--out", help="folder of the snapshot, one that stands there is replaced; or s3://BUCKET/PREFIX to publish it in")
+]
 NewFolder = Annotated[Path, typer.Option("--out", help="folder to write; new or empty")]
 
 
@@ -74,9 +80,7 @@ def build(
         Path,
         typer.Argument(help="folder with products.jsonl and, if there are, events, users, reasons, preferences (.jsonl, .csv, .parquet)"),
     ],
-    out: Annotated[
-        str, typer.Option("--out", help="folder of the snapshot, one that stands there is replaced; or s3://BUCKET/PREFIX to publish it in")
-    ],
+    out: NewSnapshot,
     mapping: Map = None,
     as_json: Json = False,
 ) -> None:
@@ -85,18 +89,51 @@ def build(
     Unknown columns, rejected rows and rows about unknown products are counted here and kept in the snapshot's manifest.json and
     rejects.jsonl. A build that fails leaves the old snapshot as it was. In a bucket every snapshot has a name of its own, printed as `out`.
     """
-    from common.artifacts.registry import Registry
-    from common.artifacts.storage import is_bucket, open_storage
     from common.features.column_map import load_column_map
     from common.features.snapshot_build import build_snapshot
 
-    with TemporaryDirectory(prefix="liyou-snapshot-") as temporary, rows_read(quiet=as_json) as on_progress:
-        folder = Path(temporary) / "snapshot" if is_bucket(out) else Path(out)
-        manifest = build_snapshot(source, folder, mapping=load_column_map(mapping) if mapping else None, on_progress=on_progress)
-        if is_bucket(out):
-            out = f"{out.rstrip('/')}/{Registry(open_storage(out)).publish(folder)}"
+    with rows_read(quiet=as_json) as on_progress:
+
+        def write(folder: Path) -> "SnapshotManifest":
+            return build_snapshot(source, folder, mapping=load_column_map(mapping) if mapping else None, on_progress=on_progress)
+
+        out, manifest = written(out, write)
     tables = {name: table.model_dump(exclude={"digest"}) for name, table in manifest.tables.items() if table.source}
-    show_report({"out": str(out), "digest": manifest.digest, "tables": tables}, as_json)
+    show_report({"out": out, "digest": manifest.digest, "tables": tables}, as_json)
+
+
+@app.command()
+def label(
+    snapshot: Annotated[str, typer.Argument(help="folder or s3:// name that `liyou data build` printed")],
+    out: NewSnapshot,
+    confidence: Annotated[
+        float, typer.Option(min=0, max=1, help="calibrated probability from which a reading becomes a label; FixMatch has .95")
+    ] = 0.9,
+    rounds: Annotated[int, typer.Option(min=1, max=10, help="in each the labels of the last one teach the classifier too")] = 3,
+    control: Annotated[list[str] | None, typer.Option(help="only this control; may be repeated; default: all of the pack")] = None,
+    pack: Annotated[str, typer.Option(help="name of a packaged business domain, or a folder that holds one")] = "shop",
+    as_json: Json = False,
+) -> None:
+    """Pseudo-labels for reasons without control labels, by a classifier that learns from the labelled ones; a new snapshot with both.
+
+    Only rows that train the generator or the discriminator get labels; rows that nothing read confidently stay as they are, and training
+    reads them without codes. How often the classifier agrees with people is printed here and kept in the snapshot's notes;
+    `liyou data show OUT --pseudo-labels` prints each label with its confidence, its round and the n-grams that weighed most.
+
+    Example: liyou data label snapshot/ --out labelled/
+    """
+    from common.features.snapshot import Snapshot
+    from common.features.snapshot_build import with_reasons
+    from common.packs.load import load_pack
+    from train_app.data.examples import PSEUDO_LABELS
+    from train_app.data.pseudo_labels import pseudo_label
+
+    opened = Snapshot.open(snapshot)
+    vocabulary = load_pack(pack).vocabulary
+    rows, report = pseudo_label(opened, vocabulary=vocabulary, controls=control or (), confidence=confidence, rounds=rounds)
+    told = report.model_dump(mode="json")
+    out, manifest = written(out, lambda folder: with_reasons(opened, folder, reasons=rows, notes={PSEUDO_LABELS: told}))
+    show_report({"out": out, "digest": manifest.digest, **told}, as_json)
 
 
 @app.command()
@@ -107,14 +144,22 @@ def show(
     at: Annotated[
         datetime | None, typer.Option(help="with --user: strictly before this moment, in UTC; left out, after all events")
     ] = None,
+    pseudo_labels: Annotated[
+        bool, typer.Option("--pseudo-labels", help="what `liyou data label` added: a JSON line each, the least sure first")
+    ] = False,
     as_json: Json = False,
 ) -> None:
-    """What a snapshot holds: as a whole, of one user, or of one product."""
+    """What a snapshot holds: as a whole, of one user, of one product, or its pseudo-labels."""
     from common.features.preferences import estimate, explicit_choices
     from common.features.snapshot import Snapshot
 
     opened = Snapshot.open(snapshot)
-    if product is not None:
+    if pseudo_labels:
+        from train_app.data.pseudo_labels import pseudo_labelled
+
+        for one in pseudo_labelled(opened):
+            sys.stdout.write(one.model_dump_json() + "\n")
+    elif product is not None:
         found = opened.product(product)
         if found is None:
             raise NotFound(f"product {product!r}: not in the snapshot {snapshot}")
@@ -161,6 +206,19 @@ def forget(
         },
         as_json,
     )
+
+
+def written(out: str, write: "Callable[[Path], SnapshotManifest]") -> "tuple[str, SnapshotManifest]":
+    """Where the snapshot is that `write` made: in the folder `out`, or published in a bucket."""
+    from common.artifacts.registry import Registry
+    from common.artifacts.storage import is_bucket, open_storage
+
+    if not is_bucket(out):
+        return out, write(Path(out))
+    with TemporaryDirectory(prefix="liyou-snapshot-") as temporary:
+        folder = Path(temporary) / "snapshot"
+        manifest = write(folder)
+        return f"{out.rstrip('/')}/{Registry(open_storage(out)).publish(folder)}", manifest
 
 
 @contextmanager

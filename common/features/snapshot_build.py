@@ -90,21 +90,32 @@ def build_snapshot(
         def preference(row: PreferenceRow) -> dict[str, object]:
             return {"user_id": row.user_id, "data": _json(row)}
 
-        def reason(row: ReasonRow) -> dict[str, object]:
-            return {"product_id": row.product_id, "user_id": row.user_id, "data": _json(row)}
-
         reader = _Reader(source, folder, mapping, rejects.write, product_ids, on_progress)
         tables = {
             "products": reader.load(PRODUCTS, product),
             "events": reader.load(EVENTS, event),
             "users": reader.load(USERS, user),
             "preferences": reader.load(PREFERENCES, preference),
-            "reasons": reader.load(REASONS, reason),
+            "reasons": reader.load(REASONS, _reason),
         }
         if tables["products"].rows == 0:
             problem = "no products table" if tables["products"].source is None else f"not one readable row in {tables['products'].source}"
             raise BadInput(f"{source}: {problem}; a snapshot needs products (product_id, title, category, ...)")
         return _write_manifest(folder, tables, notes=_notes(source))
+
+
+def with_reasons(snapshot: Snapshot, out: Path | str, *, reasons: Iterable[ReasonRow], notes: dict[str, JsonValue]) -> SnapshotManifest:
+    """The snapshot with other reasons in `out`, which is replaced when it is a snapshot; `notes` join the old ones."""
+    with _replacing(Path(out)) as folder:
+        for name in SCHEMAS:
+            if name != REASONS.name:
+                shutil.copyfile(snapshot.path / f"{name}.arrow", folder / f"{name}.arrow")
+        shutil.copyfile(snapshot.path / REJECTS, folder / REJECTS)
+        batches = [_batch([_reason(row) for row in chunk], REASONS.name) for chunk in _chunks(reasons)]
+        whole = pa.Table.from_batches(batches, schema=SCHEMAS[REASONS.name])
+        old = snapshot.manifest.tables
+        summary = old[REASONS.name].model_copy(update={"rows": whole.num_rows, "digest": _store(whole, REASONS.name, folder)})
+        return _write_manifest(folder, {**old, REASONS.name: summary}, notes={**snapshot.manifest.notes, **notes})
 
 
 def forget(path: Path | str, user_id: str) -> Forgotten:
@@ -173,6 +184,10 @@ class _Reader:
         number = len(rejects)
         rejects.clear()
         return number
+
+
+def _reason(row: ReasonRow) -> dict[str, object]:
+    return {"product_id": row.product_id, "user_id": row.user_id, "data": _json(row)}
 
 
 def _chunks(rows: Iterable[Row]) -> Iterator[list[Row]]:

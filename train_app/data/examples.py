@@ -15,6 +15,8 @@ from common.text.normalise import normalise
 
 GROUP = "group"
 """Key of a reason's provenance: rows with the same value never part in a split. Without it, rows of one product stay together."""
+PSEUDO_LABELS = "pseudo_labels"
+"""Key of a reason's provenance: control -> what `liyou data label` read off the text, where no person labelled it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +29,12 @@ class Example:
     labels: Controls
     product_id: str
     provenance: Mapping[str, JsonValue]
+
+    @property
+    def given(self) -> Controls:
+        """The labels that people gave."""
+        pseudo = self.provenance.get(PSEUDO_LABELS)
+        return {name: value for name, value in self.labels.items() if not isinstance(pseudo, dict) or name not in pseudo}
 
     @property
     def group(self) -> str:

@@ -91,14 +91,12 @@ def _purpose(group: str, purposes: Sequence[Purpose], salt: str) -> Purpose:
 def _held_out(examples: Sequence[Example], purposes: Sequence[Purpose], *, hinted: bool, share: float, salt: str) -> frozenset[Combination]:
     """A `share` of the combinations, by hash; none whose absence would leave a code without a training row.
 
-    With hints, the combinations that only hinted rows have are held out already, and no more are.
+    With hints, the combinations that only hinted rows have are held out already, and no more are. Pseudo-labels change none of this.
     """
     tested = {
-        combination(example.labels) for example, purpose in zip(examples, purposes, strict=True) if purpose == "test" and example.labels
+        combination(example.given) for example, purpose in zip(examples, purposes, strict=True) if purpose == "test" and example.given
     }
-    other = {
-        combination(example.labels) for example, purpose in zip(examples, purposes, strict=True) if purpose != "test" and example.labels
-    }
+    other = {combination(example.given) for example, purpose in zip(examples, purposes, strict=True) if purpose != "test" and example.given}
     if hinted and tested - other:
         return frozenset(tested - other)
     combinations = sorted(tested | other, key=lambda codes: _unit(salt, "codes", repr(codes)))
