@@ -108,3 +108,37 @@ def test_wrong_input_is_one_message_and_exit_code_2(
 def test_help_teaches_with_an_example(capsys: pytest.CaptureFixture[str]) -> None:
     out, _ = liyou(capsys, "import", "--help")
     assert "Example: liyou data import --map shop.yaml exports/ --out raw/" in " ".join(out.split())
+
+
+def test_reasons_without_labels_get_them_and_each_can_be_read_with_what_it_rests_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = {"concise": "青屿耳机听歌正好。", "detailed": "青屿耳机听歌正好，戴着轻，音色干净，一天下来也不用惦记充电这件事。"}
+    styles = [("concise", "detailed")[row % 2] for row in range(160)]
+    tables = {
+        "products": [{"product_id": f"p{row}", "title": f"耳机{row}", "category": "耳机"} for row in range(160)],
+        "reasons": [
+            {"product_id": f"p{row}", "text": said[style], "labels": {"style": style} if row % 3 else {}}
+            for row, style in enumerate(styles)
+        ],
+    }
+    (tmp_path / "raw").mkdir()
+    for name, rows in tables.items():
+        (tmp_path / "raw" / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    liyou(capsys, "build", tmp_path / "raw", "--out", tmp_path / "snapshot")
+    out, _ = liyou(capsys, "label", tmp_path / "snapshot", "--out", tmp_path / "labelled", "--control", "style", "--json")
+    report = json.loads(out)
+    added = sum(report["controls"]["style"]["pseudo_labelled"].values())
+    assert added > 20
+    out, _ = liyou(capsys, "show", tmp_path / "labelled", "--pseudo-labels")
+    table = [json.loads(line) for line in out.splitlines()]
+    assert len(table) == added
+    assert all(line["value"] == styles[int(line["product_id"][1:])] and line["ngrams"] for line in table)
+    out, _ = liyou(capsys, "show", tmp_path / "labelled", "--json")
+    manifest = json.loads(out)
+    assert manifest["digest"] == report["digest"]
+    assert manifest["notes"]["pseudo_labels"]["controls"] == report["controls"]
+
+    _, error = liyou(capsys, "label", tmp_path / "snapshot", "--out", tmp_path / "none", code=2)
+    assert "controls.topic: too few products (groups) with labelled training rows: quality 0" in error
+    assert not (tmp_path / "none").exists()
