@@ -135,7 +135,27 @@ class SelectionConfig(Frozen):
 
 class CalibrationConfig(Frozen):
     rows: int = Field(500, ge=8, description="of the calibration split")
-    accept_quantile: float = Field(0.05, ge=0, lt=1, description="of calibrated scores on real texts: the threshold that is served")
+    accept_quantile: float = Field(
+        0.05, ge=0, lt=1, description="of calibrated scores on real texts: the threshold that is served where no risk is controlled"
+    )
+    labels: Literal["people", "evaluator", "none"] = Field(
+        "none", description="who says which texts are bad; evaluator: of the sample shop, from its `evaluator` split"
+    )
+    labels_file: str | None = Field(
+        None, description="of people: a .jsonl that the run writes where it is missing; fill in `bad` and start the same run again"
+    )
+    alpha: float = Field(0.1, gt=0, lt=1, description="P(bad | accepted) at most")
+    delta: float = Field(0.1, gt=0, lt=1, description="chance, over calibrations, that the risk is above alpha all the same")
+    requests: int = Field(1000, ge=1, description="that the risk is tested on: calibration products under all codes; 1,000 at least")
+    min_acceptance: float = Field(0.3, ge=0, le=1, description="share of requests below which a threshold is no use")
+
+    @model_validator(mode="after")
+    def _file_of_people(self) -> Self:
+        if (self.labels == "people") != (self.labels_file is not None):
+            raise ValueError(
+                f"labels_file: got {self.labels_file!r} with labels {self.labels}; expected a file with labels: people, and no other"
+            )
+        return self
 
 
 class EvaluationConfig(Frozen):

@@ -13,7 +13,9 @@ from common.errors import BadInput
 
 if TYPE_CHECKING:
     from common.bundle.load import LoadedBundle
+    from train_app.data.examples import Example
     from train_app.evaluation.evaluate import Evaluation
+    from train_app.evaluation.robustness import Robustness
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 
@@ -29,6 +31,9 @@ def evaluate(
     k: Annotated[int | None, typer.Option(min=1, max=64, help="candidates a request; default: as the bundle is served")] = None,
     dtype: Annotated[str | None, typer.Option(help="float32 or bfloat16; default: as it was trained")] = None,
     truth: Annotated[str | None, typer.Option(help="sample_shop: the writer's judge is asked about every text; it decides nothing")] = None,
+    attacks: Annotated[
+        bool, typer.Option(help="also tamper with samples, and measure what that gains before verdict and discriminator")
+    ] = False,
     report: Annotated[Path | None, typer.Option(help="write an HTML report to this file")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="the whole evaluation as one JSON object on stdout")] = False,
 ) -> None:
@@ -46,29 +51,45 @@ def evaluate(
     bundle_id = loaded.manifest.bundle_id
     if report:
         report.write_text(render([], title=f"Evaluation of {bundle_id}", facts={"bundle": bundle_id}, evaluation=found), encoding="utf-8")
+    resisted = attacked(loaded, snapshot, rows=rows) if attacks else None
     if as_json:
-        print(orjson.dumps({"bundle_id": bundle_id, **found.model_dump(mode="json")}).decode())
+        told = {"robustness": resisted.model_dump(mode="json")} if resisted else {}
+        print(orjson.dumps({"bundle_id": bundle_id, **found.model_dump(mode="json"), **told}).decode())
         return
     table = Table("measure", "value [95 % interval]", "n", title=f"{bundle_id} on {found.num_requests} requests, {found.k} candidates")
     for name, value in found.measures.items():
         table.add_row(name, str(value), str(value.n))
     Console().print(table)
+    if resisted:
+        Console().print(table_of(resisted))
+
+
+def attacked(loaded: "LoadedBundle", snapshot: str, *, rows: int) -> "Robustness":
+    """What tampering gains on samples for a snapshot's test rows."""
+    from train_app.evaluation.robustness import robustness
+    from train_app.evaluation.subject import subject_of_bundle
+
+    test = test_rows(loaded, snapshot, rows=rows)
+    return robustness(subject_of_bundle(loaded, [example.context for example in test], k=1), test)
+
+
+def table_of(resisted: "Robustness") -> Table:
+    title = f"gain of acceptance by tampering with {resisted.num_samples} samples; served {resisted.served}, alone {resisted.discriminator}"
+    table = Table("attack", "served", "discriminator alone", "at its median", title=title)
+    for name, gain in resisted.gains.items():
+        table.add_row(name, *(str(one) for one in (gain.served, gain.discriminator, gain.at_median)))
+    return table
 
 
 def measured(
     loaded: "LoadedBundle", snapshot: str, *, rows: int, k: int | None = None, truth: bool = False, quiet: bool = False
 ) -> "Evaluation":
     """A bundle on a snapshot's test rows, with a bar on stderr."""
-    from common.features.snapshot import Snapshot
-    from train_app.data.examples import examples
-    from train_app.data.split import split
     from train_app.evaluation.evaluate import evaluate as measure
     from train_app.evaluation.subject import subject_of_bundle
     from train_app.evaluation.truth import truth_of
 
-    test = split(examples(Snapshot.open(snapshot), vocabulary=loaded.pack.vocabulary)).test[:rows]
-    if not test:
-        raise BadInput(f"{snapshot}: no annotated reason falls into the test split; import more products with reasons")
+    test = test_rows(loaded, snapshot, rows=rows)
     with Progress(console=Console(stderr=True), disable=quiet) as bars:
         task = bars.add_task(loaded.manifest.bundle_id, total=len(test))
         return measure(
@@ -77,3 +98,14 @@ def measured(
             truth=truth_of("sample_shop" if truth else None),
             on_done=lambda done, total: bars.update(task, completed=done, total=total),
         )
+
+
+def test_rows(loaded: "LoadedBundle", snapshot: str, *, rows: int) -> "list[Example]":
+    from common.features.snapshot import Snapshot
+    from train_app.data.examples import examples
+    from train_app.data.split import split
+
+    test = split(examples(Snapshot.open(snapshot), vocabulary=loaded.pack.vocabulary)).test[:rows]
+    if not test:
+        raise BadInput(f"{snapshot}: no annotated reason falls into the test split; import more products with reasons")
+    return test

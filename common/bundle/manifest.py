@@ -59,15 +59,6 @@ class Answering(Frozen):
     threshold: float = Field(ge=0, le=1, description="least discriminator score that is accepted; 0 accepts every score")
 
 
-class Calibration(Frozen):
-    """How temperature, offset and threshold were found."""
-
-    temperature: float = Field(1.0, gt=0, description="the raw score, less the offset, is divided by it")
-    offset: float = Field(0.0, description="raw score, nats, of a text that is as likely right as wrong")
-    num_examples: int = Field(0, ge=0)
-    measures: dict[str, float] = Field(default_factory=dict, description="ece, auc, accepted share, precision at the threshold, ...")
-
-
 class Metric(Frozen):
     value: float
     low: float | None = Field(None, description="95 % interval; None where none was computed")
@@ -80,6 +71,41 @@ class Metric(Frozen):
         if (self.low is None) != (self.high is None) or (self.low is not None and self.high is not None and self.low > self.high):
             raise ValueError(f"interval: got [{self.low}, {self.high}]; expected low <= high, or neither")
         return self
+
+
+class Risk(Frozen):
+    """Whether the threshold keeps P(bad | accepted) <= alpha with confidence 1 - delta for requests like those it was tested on, over the
+    whole procedure that answers: k candidates, checks, the discriminator's best, all attempts. Bad is what `labels` said is bad."""
+
+    rule: Literal["learn_then_test", "quantile"] = Field("quantile", description="what made the threshold that is served")
+    controlled: bool = False
+    why: str | None = Field(None, description="why the risk is not controlled")
+    labels: Literal["people", "evaluator", "none"]
+    alpha: float = Field(gt=0, lt=1)
+    delta: float = Field(gt=0, lt=1)
+    min_acceptance: float = Field(ge=0, le=1, description="share of the requests that a threshold has to accept")
+    threshold: float | None = Field(None, ge=0, le=1, description="least score for which the risk is kept")
+    num_requests: int = Field(0, ge=0, description="calibration requests whose texts were labelled")
+    num_accepted: int = Field(0, ge=0, description="of them; of a risk that is not controlled at the strictest threshold tried")
+    num_bad: int = Field(0, ge=0, description="of the accepted")
+    bound: float | None = Field(None, ge=0, le=1, description="of the risk from above, with confidence 1 - delta")
+    design_effect: float = Field(1.0, ge=1, description="requests that weigh as one independent, since products come again")
+    evaluator: dict[str, float] = Field(
+        default_factory=dict, description="how well whoever said what is bad sees spoilt texts; of people none"
+    )
+    realised: Metric | None = Field(
+        None, description="share of bad among the answers accepted on test, by the ground truth; decides nothing"
+    )
+
+
+class Calibration(Frozen):
+    """How temperature, offset and threshold were found."""
+
+    temperature: float = Field(1.0, gt=0, description="the raw score, less the offset, is divided by it")
+    offset: float = Field(0.0, description="raw score, nats, of a text that is as likely right as wrong")
+    num_examples: int = Field(0, ge=0)
+    measures: dict[str, float] = Field(default_factory=dict, description="ece, auc, accepted share, precision at the threshold, ...")
+    risk: Risk | None = Field(None, description="null: a bundle from before risks were tested")
 
 
 class DataRef(Frozen):
@@ -172,6 +198,8 @@ def bundle_id_of(manifest: Mapping[str, JsonValue]) -> str:
     content["origin"] = origin if origin.get("study") else _without(origin, "study")  # as in bundles from before there were studies
     files = content["files"]
     assert isinstance(files, dict)
+    if isinstance(calibration := content["calibration"], dict) and calibration.get("risk") is None:
+        content["calibration"] = _without(calibration, "risk")  # as in bundles from before risks were tested
     content["files"] = {path: file for path, file in files.items() if not path.startswith(REPORT)}
     return f"lb-{sha256_bytes(canonical_json(content))[:32]}"
 

@@ -155,8 +155,8 @@ class _Tried:
 def shown(scores_RA: Floats, bad_RA: NDArray[np.bool_], *, threshold: float) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     """(accepted, accepted and bad), a flag a request: the first attempt whose best reaches the threshold is shown, as serving does."""
     reached = (scores_RA >= threshold) & np.isfinite(scores_RA)
-    accepted, first = reached.any(1), reached.argmax(1)
-    return accepted, accepted & bad_RA[np.arange(len(bad_RA)), first]
+    accepted: NDArray[np.bool_] = np.asarray(reached.any(1))
+    return accepted, np.asarray(accepted & bad_RA[np.arange(len(bad_RA)), reached.argmax(1)])
 
 
 def binomial_tail(bad: int, n: int, risk: float) -> float:

@@ -22,6 +22,7 @@ from common.language.prompt import build_prompt
 from common.language.tokens import encode_example
 from train_app.data.examples import Example
 from train_app.evaluation.measures import (
+    RISK,
     Measures,
     Truth,
     of_attributes,
@@ -152,6 +153,8 @@ def evaluate(
     for prefix, texts in (("text", firsts), ("answer", shown), ("reference", references)):
         measures |= of_attributes(prefix, texts, references, contexts, seed=seed)
     if truth is not None:
+        accepted = [(reason.text, context) for reason, context in zip(reasons, contexts, strict=True) if reason.source == "model"]
+        measures[RISK] = proportion([not truth(text, context) for text, context in accepted])
         clean = [[truth(c.text, context) for c in group] for context, group in zip(contexts, candidates, strict=True)]
         likelihoods = [[c.features.log_likelihood if c.features else 0.0 for c in group] for group in candidates]
         measures |= of_selection(verdicts, clean, likelihoods, seed=seed)

@@ -19,6 +19,8 @@ Measures = dict[str, Interval]
 Truth = Callable[[str, Context], bool]
 """Whether a text is free of every fault that only a ground truth sees; on the sample shop the writer's judge."""
 
+RISK = "answer.risk"
+"""Share of the accepted answers, templates left out, that the ground truth calls bad: the realised risk."""
 MIN_C2ST = 50
 """Texts a side below which a classifier two-sample test says nothing."""
 
@@ -102,6 +104,7 @@ def of_perplexity(logprobs: Sequence[float], num_tokens: Sequence[int], num_char
 
 
 LOWER = {
+    RISK,
     *("reference.perplexity_char", "reference.perplexity_token", "text.c2st_auc", "text.self_bleu4", "text.repeated", "text.div"),
     *("answer.div", "discriminator.ece_judge", "discriminator.brier_judge"),
 }

@@ -14,7 +14,7 @@ from train_app.evaluation.evaluate import Evaluation, evaluate
 from train_app.evaluation.subject import subject_of
 from train_app.evaluation.truth import truth_of
 from train_app.stages.state import OnProgress, Progress, State, tensors_digest
-from train_app.stages.validation import SFT, candidate
+from train_app.stages.validation import SFT, candidate, mapped
 from train_app.stages.workbench import Workbench
 
 CHOSEN = "chosen"
@@ -46,6 +46,8 @@ def final_evaluation(
         if name != CHOSEN and tensors_digest(adapters[name]) == tensors_digest(adapters[CHOSEN]):
             continue
         key = f"{FOLDER}/{name}.json"
+        if name == CHOSEN and answering.threshold != mapped(state.values.get("calibration")).get("threshold", answering.threshold):
+            key = f"{FOLDER}/{name} at {answering.threshold:.6f}.json"  # labels that came later moved it
         if not storage.exists(key):
             bench.load(adapters[name])
             asked = answering if name == CHOSEN else alone

@@ -17,7 +17,7 @@ from common.artifacts.digest import canonical_json, sha256_bytes
 from common.artifacts.registry import Registry
 from common.artifacts.storage import is_bucket, open_storage
 from common.bundle.canaries import CanaryExample
-from common.bundle.manifest import Answering, Calibration, DataRef, Origin, StudyRef
+from common.bundle.manifest import Answering, Calibration, DataRef, Origin, Risk, StudyRef
 from common.bundle.write import write_bundle
 from common.config import Frozen
 from common.errors import DigestMismatch, LiyouError
@@ -25,8 +25,8 @@ from common.features.snapshot import Snapshot
 from common.language.base_model import load_base
 from common.packs.load import load_pack
 from train_app.config import TrainConfig
-from train_app.evaluation.measures import as_metrics
-from train_app.evaluation.report.render import render
+from train_app.evaluation.measures import RISK, as_metrics
+from train_app.evaluation.report.render import facts_of, render
 from train_app.runtime.checkpoint import report, resumed
 from train_app.runtime.final_evaluation import CHOSEN, final_evaluation
 from train_app.runtime.setting_up import open_workbench
@@ -136,9 +136,10 @@ def finish(
         created_at=datetime.now(UTC),
     )
     examples = bench.splits.validation[:NUM_CANARIES]
+    risk = Risk.model_validate(state.values["risk"]).model_copy(update={"realised": as_metrics(measures).get(RISK)})
     facts = {"run": state.inputs[:16], "base": config.base.source, "selected": str(state.values["selected"]), "data": snapshot.digest[:16]}
     shown = evaluation.model_copy(update={"samples": evaluation.samples[:NUM_SAMPLES]})
-    page = render(story, title="Training run", facts=facts, evaluation=shown)
+    page = render(story, title="Training run", facts=facts | facts_of(risk, threshold=threshold), evaluation=shown)
     bundles = f"{config.out}/bundles"
     beside = None if is_bucket(bundles) else bundles
     if beside:
@@ -159,6 +160,7 @@ def finish(
                 offset=float(discriminator.offset),
                 num_examples=min(config.calibration.rows, len(bench.splits.calibration)),
                 measures=figures,
+                risk=risk,
             ),
             metrics=as_metrics(measures),
             origin=origin,
@@ -180,7 +182,9 @@ def finish(
 def public_config(config: TrainConfig, *, pack: str) -> dict[str, JsonValue]:
     """What the manifest tells of the configuration: no path, and nothing that says where or how fast it ran."""
     named = config.model_copy(update={"data": config.data.model_copy(update={"pack": pack})})
-    content = named.model_dump(mode="json", exclude={"out": True, "runtime": True, "data": {"snapshot"}, "base": {"source"}})
+    content = named.model_dump(
+        mode="json", exclude={"out": True, "runtime": True, "data": {"snapshot"}, "base": {"source"}, "calibration": {"labels_file"}}
+    )
     return content
 
 

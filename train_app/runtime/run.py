@@ -49,7 +49,7 @@ def run_digest(config: TrainConfig, *, data_digest: str, base_digest: str, pack_
     content = config.model_dump(mode="json")
     for name in ("num_workers", "use_gpu", "device", "max_failures"):
         del content["runtime"][name]
-    del content["out"], content["data"]["snapshot"]
+    del content["out"], content["data"]["snapshot"], content["calibration"]["labels_file"]
     del content["base"]["source"]
     if content["data"]["pack"] not in shipped_names():
         del content["data"]["pack"]  # `pack_digest` says what it is
@@ -65,7 +65,9 @@ def absolute(config: TrainConfig) -> TrainConfig:
     path = Path(config.base.source).expanduser()
     is_path = config.base.source != STARTER and path.exists()
     base = config.base.model_copy(update={"source": str(path.resolve()) if is_path else pinned(config.base.source)})
-    return config.model_copy(update={"data": data, "base": base, "out": located(config.out)})
+    file = config.calibration.labels_file
+    calibration = config.calibration.model_copy(update={"labels_file": file and located(file)})
+    return config.model_copy(update={"data": data, "base": base, "calibration": calibration, "out": located(config.out)})
 
 
 class Halted(Frozen):

@@ -8,6 +8,7 @@ from train_app.config import TrainConfig
 from train_app.stages.adversarial.rounds import adversarial_round
 from train_app.stages.discriminator.calibration import STAGE as CALIBRATION
 from train_app.stages.discriminator.calibration import calibrate
+from train_app.stages.discriminator.risk import control_risk, stage_name
 from train_app.stages.discriminator.training import GROUP, train_discriminator
 from train_app.stages.filtering import collect_best, train_on_best
 from train_app.stages.pool import collect
@@ -122,6 +123,8 @@ def plan(config: TrainConfig, bench: Workbench, *, on_progress: OnProgress, save
     steps.append(Step("selection", selection_of("selection")))
     steps += fitted("final discriminator", steps=config.discriminator.refresh_steps, when=stale)
     steps.append(Step(CALIBRATION, lambda state: calibrate(state, config.calibration, on_progress, bench=bench, save=save)))
+    risk, serving = stage_name(config.calibration), {"k": config.evaluation.candidates, "max_attempts": config.evaluation.max_attempts}
+    steps.append(Step(risk, lambda state: control_risk(state, config.calibration, on_progress, stage=risk, **serving, bench=bench)))
     return steps
 
 

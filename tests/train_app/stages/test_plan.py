@@ -56,6 +56,7 @@ STAGES = (
     "validation of filtering 1",
     "selection",
     "calibration",
+    "risk",
 )
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import jinja2
 
+from common.bundle.manifest import Risk
 from train_app.evaluation.evaluate import Evaluation
 from train_app.evaluation.report.plots import curves
 from train_app.stages.state import Progress
@@ -35,6 +36,25 @@ def render(progress: Iterable[Progress], *, title: str, facts: Mapping[str, str]
             for name, events in stages.items()
         ],
     )
+
+
+def facts_of(risk: Risk, *, threshold: float) -> dict[str, str]:
+    """What stands in the manifest about the threshold, for a person."""
+    told = {"threshold": f"{threshold:.4f} by {risk.rule.replace('_', ' ')}"}
+    asked = f"P(bad | accepted) ≤ {risk.alpha:g} with confidence {1 - risk.delta:g}, bad by {risk.labels}"
+    if risk.num_requests:
+        share = risk.num_accepted / risk.num_requests
+        asked += (
+            f": {risk.num_bad} bad of {risk.num_accepted} accepted of {risk.num_requests} requests ({share:.1%}), "
+            f"{risk.design_effect:.2f} requests an independent one, at most {risk.bound:.4f}"
+        )
+    told["risk"] = asked if risk.controlled else f"not controlled: {risk.why}. Asked was {asked}"
+    if risk.evaluator:
+        told["evaluator on held-out spoilt texts"] = ", ".join(f"{name} {value:.3f}" for name, value in risk.evaluator.items())
+    if risk.realised is not None:
+        one = risk.realised
+        told["realised risk on test, by the ground truth"] = f"{one.value:.4f} [{one.low:.4f}, {one.high:.4f}], {one.num} accepted answers"
+    return told
 
 
 def _series(events: Iterable[Progress]) -> dict[str, list[tuple[int, float]]]:
