@@ -4,7 +4,7 @@ VENV := .venv
 RUN := OMP_WAIT_POLICY=PASSIVE TOKENIZERS_PARALLELISM=false RAY_USAGE_STATS_ENABLED=0 HF_HUB_OFFLINE=1
 PACKAGES := common train_app serve_app tune_app cluster
 
-.PHONY: install demo tune-demo gpu labels base real test prove prove-cluster check fix starter clean
+.PHONY: install demo tune-demo study labels poisoning gpu base real test prove prove-cluster check fix starter clean
 
 install: $(VENV)/installed
 
@@ -21,6 +21,9 @@ demo: install  ## from raw logs to three served pages, about ten minutes
 
 tune-demo: install  ## eight trials on the demo's shop, the winner served; under twenty-five minutes on two idle cores
 	$(RUN) $(VENV)/bin/python -m cluster.bench.tune_demo
+
+poisoning: install  ## two small trainings, one with a seller's planted praise; what it gains, docs/results/poisoning.json; ten minutes
+	$(RUN) $(VENV)/bin/python -m cluster.bench.poisoning
 
 gpu: install  ## on a machine with CUDA: decoding, serving and training on its GPU, docs/results/gpu.json
 	$(RUN) $(VENV)/bin/python -m cluster.bench.gpu

@@ -107,13 +107,13 @@ def robustness(subject: Subject, examples: Sequence[Example], *, seed: int = 0) 
     if not samples:
         raise BadInput(f"attacks: got {len(examples)} requests without a text; expected at least one sample")
     threshold = subject.panel.checker.threshold
-    scores, served = _judged(subject, samples)
+    scores, served = judged(subject, samples)
     median = float(np.median(scores))
     alone, half = scores >= threshold, scores >= median
     gains = {}
     for name, attack in ATTACKS.items():
         rng = random.Random(f"{name}/{seed}")
-        after, passed = _judged(subject, [attack(text, context, subject.writer.vocabulary, rng) for text, context in samples])
+        after, passed = judged(subject, [attack(text, context, subject.writer.vocabulary, rng) for text, context in samples])
         gains[name] = Gain(
             served=paired_difference(passed, served, seed=seed),
             discriminator=paired_difference(after >= threshold, alone, seed=seed),
@@ -122,7 +122,7 @@ def robustness(subject: Subject, examples: Sequence[Example], *, seed: int = 0) 
     return Robustness(num_samples=len(samples), served=proportion(served.tolist()), discriminator=proportion(alone.tolist()), gains=gains)
 
 
-def _judged(subject: Subject, samples: Sequence[tuple[str, Context]]) -> tuple[np.ndarray, np.ndarray]:
+def judged(subject: Subject, samples: Sequence[tuple[str, Context]]) -> tuple[np.ndarray, np.ndarray]:
     """(score, accepted) of texts that somebody sent in, read as the discriminator reads a generator's own."""
     assert subject.panel.scorer is not None
     scores = subject.panel.scorer.score(features_of(subject.writer, samples), [context.controls for _, context in samples])

@@ -77,12 +77,11 @@ def labels_digest(place: str) -> str:
 def _by_people(asked: Sequence[Asked], place: str, *, writes: bool) -> Labels:
     rows = _read(place)
     said = {row.key: row.bad for row in rows if row.bad is not None}
-    kept, flags = [], []
-    for one in asked:
-        found = [said.get(_row(one.example, text).key) if text else True for text in one.texts]
-        if None not in found and any(one.texts):
-            kept.append(one)
-            flags.append([bool(bad) for bad in found])
+    flagged = [(one, [said.get(_row(one.example, text).key) if text else True for text in one.texts]) for one in asked]
+    last = max((place for place, (one, flags) in enumerate(flagged) if any(one.texts) and None not in flags), default=-1)
+    # A request without a text needs no label and counts as not accepted: as far as people came, neither more nor less.
+    whole = [(one, [bool(bad) for bad in flags]) for one, flags in flagged[: last + 1] if None not in flags]
+    kept, bad = [one for one, _ in whole], [flags for _, flags in whole]
     why = f"{len(kept)} of {len(asked)} requests have all their texts labelled in {place}"
     if not rows:
         if writes:
@@ -92,7 +91,7 @@ def _by_people(asked: Sequence[Asked], place: str, *, writes: bool) -> Labels:
         why = f"{place} was written: fill in `bad` and start the same run again, which goes on from here"
     elif not kept:
         why += "; its texts are another run's or nobody has filled in `bad`"
-    return Labels(kept, flags, why=why)
+    return Labels(kept, bad, why=why)
 
 
 def _row(example: Example, text: str) -> LabelRow:

@@ -23,7 +23,8 @@ def start(bench) -> State:
 
 def asked_of(bench, num: int, *, useful: bool = True) -> list[Asked]:
     """Texts whose last sign says whether they are bad; where `useful`, low scores are."""
-    rng, examples = np.random.default_rng(1), requests(bench.splits.train, vocabulary=bench.vocabulary, num=num, seed="a")
+    rows = [*bench.splits.train, *bench.splits.discriminator, *bench.splits.validation, *bench.splits.calibration]
+    rng, examples = np.random.default_rng(1), requests(rows, vocabulary=bench.vocabulary, num=num, seed="a")
     found = []
     for number, example in enumerate(examples):
         score = float(rng.random())
@@ -122,6 +123,8 @@ def test_texts_that_mostly_fail_the_checks_are_said_to_be_too_few(bench, tmp_pat
     fill_in(tmp_path)
     _, told, _ = run(bench, people(tmp_path))
     assert not told.controlled
+    assert told.num_requests > 900, "a request without a text is one that was not accepted"
+    assert "20% of the requests have a text that passes" in (told.why or "")
 
 
 def test_what_would_be_shown_is_the_best_of_those_that_pass(bench, monkeypatch) -> None:
