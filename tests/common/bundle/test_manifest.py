@@ -5,7 +5,7 @@ import pytest
 from pydantic import ValidationError
 
 from common.bundle.admission import read_manifest
-from common.bundle.manifest import BundleManifest, Metric
+from common.bundle.manifest import BundleManifest, Metric, Risk, bundle_id_of
 
 
 @pytest.fixture
@@ -27,11 +27,14 @@ def test_the_id_leaves_out_times_paths_circumstances_and_the_report(manifest: Bu
 def test_the_id_covers_weights_config_thresholds_metrics_and_data(manifest: BundleManifest) -> None:
     weights = "adapter/adapter_model.safetensors"
     data = manifest.origin.data.model_copy(update={"digest": "e" * 64})
+    calibration = manifest.calibration
+    assert calibration is not None
     changes: list[dict[str, object]] = [
         {"files": {**manifest.files, weights: manifest.files[weights].model_copy(update={"sha256": "0" * 64})}},
         {"origin": manifest.origin.model_copy(update={"config": {"sft": {"learning_rate": 1e-4}}})},
         {"origin": manifest.origin.model_copy(update={"data": data})},
         {"answering": manifest.answering.model_copy(update={"threshold": 0.5})},
+        {"calibration": calibration.model_copy(update={"risk": Risk(labels="none", alpha=0.1, delta=0.1, min_acceptance=0.3)})},
         {"metrics": {"joint": Metric(value=0.9, num=300)}},
         {"base": manifest.base.model_copy(update={"digest": "0" * 64})},
         {"prompt_version": manifest.prompt_version + 1},
@@ -39,6 +42,12 @@ def test_the_id_covers_weights_config_thresholds_metrics_and_data(manifest: Bund
     ids = {changed(manifest, **change) for change in changes}
     assert len(ids) == len(changes)
     assert manifest.bundle_id not in ids
+
+
+def test_a_bundle_from_before_risks_were_tested_keeps_its_id(manifest: BundleManifest) -> None:
+    content = manifest.model_dump(mode="json")
+    del content["calibration"]["risk"]
+    assert bundle_id_of(content) == manifest.bundle_id
 
 
 @pytest.mark.parametrize("interval", [(0.5, None), (None, 0.5), (0.9, 0.1)])
