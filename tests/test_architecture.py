@@ -32,6 +32,7 @@ TORCH_HOMES = {
     "common/language/base_model.py",
     "common/language/trim.py",
     "common/quality/discriminator.py",
+    "common/quality/low_rank.py",
     "common/bundle/write.py",
     "common/bundle/load.py",
     "common/bundle/canaries.py",

@@ -9,9 +9,11 @@ from pydantic import Field, model_validator
 
 from common.config import Device, Frozen, resolved
 from common.domain.decoding import DecodingParams
+from common.domain.token_features import DiscriminatorKind
 
 DiscriminatorLoss = Literal["bce", "hinge", "bt", "wgan"]
 SelectBy = Literal["discriminator", "likelihood", "first", "truth"]
+GeneratorMode = Literal["policy_gradient", "gumbel"]
 
 
 class DataConfig(Frozen):
@@ -55,6 +57,11 @@ class SftConfig(Frozen):
 
 
 class DiscriminatorStageConfig(Frozen):
+    kind: DiscriminatorKind = Field(
+        "features",
+        description="features: CNN over the generator's token features. ids: the same CNN over token ids, a control that sees little. "
+        "lora_head: LoRA and a scalar head on the base, for bases from 0.5 B on; serving then keeps the base beside the checks",
+    )
     loss: DiscriminatorLoss = Field("bce", description="see stages/adversarial/losses.py for the formulas")
     channels: int = Field(96, ge=8)
     dropout: float = Field(0.2, ge=0, lt=1)
@@ -69,9 +76,38 @@ class DiscriminatorStageConfig(Frozen):
     mismatch_weight: float = Field(0.5, ge=0, description="of perturbed and mismatched texts beside the generator's samples")
     control_weight: float = Field(0.5, ge=0, description="of the heads that read the codes off real texts")
     gradient_penalty: float = Field(0.0, ge=0, description="10 is usual with wgan (Gulrajani et al. 2017); 0 is off")
+    r1: float = Field(0.0, ge=0, description="gamma of gamma / 2 |dD/dx|^2 on real texts (Mescheder et al. 2018); 1 is usual, 0 is off")
+    r1_every: int = Field(16, ge=1, description="steps between two penalties, each as heavy as those it stands for (Karras et al. 2020)")
+    spectral_norm: bool = Field(False, description="divide every weight matrix by its largest singular value (Miyato et al. 2018)")
+    lora_rank: int = Field(8, ge=1, le=256, description="of kind lora_head; its update is scaled by 2, alpha over rank")
     evaluate_every: int = Field(25, ge=1, description="steps between measurements on held-out rows; the best is kept")
     held_out: float = Field(0.15, gt=0, lt=1, description="share of the rows that measure AUC")
     abort_auc: float = Field(0.55, ge=0.5, lt=1, description="below it against samples and perturbed texts alike there is nothing to learn")
+
+    @model_validator(mode="after")
+    def _makes_sense(self) -> Self:
+        steep = [name for name in ("gradient_penalty", "r1", "spectral_norm") if getattr(self, name)]
+        if self.kind == "lora_head" and steep:
+            raise ValueError(
+                f"discriminator.{steep[0]}: got {getattr(self, steep[0])} with kind lora_head; it bounds the network behind its inputs, "
+                f"which here is the base itself. Leave {steep[0]} out, or take kind features or ids"
+            )
+        if self.loss == "wgan" and self.kind == "lora_head":
+            raise ValueError(
+                "discriminator.loss: got wgan with kind lora_head; a Wasserstein distance wants a critic of bounded slope, and nothing "
+                "bounds the base's. Take loss bce, hinge or bt, or kind features or ids"
+            )
+        if self.loss == "wgan" and not steep:
+            raise ValueError(
+                "discriminator.loss: got wgan with nothing that bounds the critic's slope; set gradient_penalty (10 is usual), "
+                "spectral_norm or r1"
+            )
+        if self.r1 and self.gradient_penalty:
+            raise ValueError(
+                f"discriminator.r1: got {self.r1} beside gradient_penalty {self.gradient_penalty}; one pulls slopes to 0, the other to 1. "
+                "Keep one of them"
+            )
+        return self
 
 
 class RewardWeights(Frozen):
@@ -85,6 +121,11 @@ class RewardWeights(Frozen):
 
 
 class AdversarialConfig(Frozen):
+    mode: GeneratorMode = Field(
+        "policy_gradient",
+        description="policy_gradient: on rewards. gumbel: through the discriminator by straight-through Gumbel-softmax, the literal GAN; "
+        "rewards other than realism are then logged and teach nothing",
+    )
     rounds: int = Field(1, ge=0, description="a candidate for selection is kept after each; 0 leaves the stage out")
     steps_per_round: int = Field(60, ge=1)
     prompts: int = Field(16, ge=1, description="in a step, over all workers")
@@ -96,13 +137,33 @@ class AdversarialConfig(Frozen):
     kl_weight: float = Field(0.05, ge=0, description="of k3(policy, SFT) a token")
     ce_weight: float = Field(0.3, ge=0, description="of cross-entropy on real training rows")
     ce_rows: int = Field(16, ge=1, description="real rows in a step")
+    gumbel_start: float = Field(1.0, gt=0, description="temperature of the relaxation at a round's first step (mode gumbel)")
+    gumbel_end: float = Field(0.5, gt=0, description="and at its last; it falls geometrically")
+    contrastive_weight: float = Field(
+        0.0, ge=0, description="of the margin between a real text's likelihood here and under another code or another product; 0 is off"
+    )
+    contrastive_margin: float = Field(1.0, gt=0, description="nats of the whole text, beyond which a pair teaches nothing more")
     replay_size: int = Field(2048, ge=1, description="past samples that the discriminator may be shown again")
     discriminator_learning_rate: float = Field(2e-4, gt=0)
     throttle_high: float = Field(0.8, gt=0.5, le=1, description="above this accuracy (moving average) the discriminator rests")
     throttle_low: float = Field(0.5, ge=0, lt=1, description="below this accuracy its reward counts nothing: it knows less than a coin")
+    throttle_certain: float = Field(
+        0.98, gt=0.5, le=1, description="above this accuracy its reward counts nothing either: it says the same of every sample"
+    )
     max_kl: float = Field(0.5, gt=0, description="nats a token; above it the last good state comes back")
     min_distinct: float = Field(0.85, ge=0, le=1, description="distinct bigrams (moving average) against the first step's")
     min_unique: float = Field(0.5, ge=0, le=1, description="share of different texts among a step's samples")
+    min_entropy: float = Field(0.5, ge=0, le=1, description="entropy a token on its own samples (moving average) against the first step's")
+    min_auc: float = Field(
+        0.55,
+        ge=0,
+        lt=1,
+        description="share of pairs (moving average) in which the discriminator puts the real text above a sample, or above a wrong text, "
+        "whichever is more; below it has collapsed",
+    )
+    collapse_patience: int = Field(
+        20, ge=1, description="steps in a row below `min_auc`, or above `throttle_certain`, after which the discriminator has collapsed"
+    )
 
 
 class FilteringConfig(Frozen):
@@ -223,4 +284,14 @@ class TrainConfig(Frozen):
             raise ValueError("filtering.select_by: truth needs evaluation.truth, which names it")
         if self.adversarial.throttle_low >= self.adversarial.throttle_high:
             raise ValueError("adversarial.throttle_low must lie below throttle_high")
+        if self.adversarial.throttle_certain < self.adversarial.throttle_high:
+            raise ValueError(
+                f"adversarial.throttle_certain: got {self.adversarial.throttle_certain}, below throttle_high "
+                f"{self.adversarial.throttle_high}; a discriminator that may still learn cannot be too certain to be paid by"
+            )
+        if self.adversarial.gumbel_end > self.adversarial.gumbel_start:
+            raise ValueError(
+                f"adversarial.gumbel_end: got {self.adversarial.gumbel_end}, above gumbel_start {self.adversarial.gumbel_start}; "
+                "the relaxation is sharpened, never softened"
+            )
         return self

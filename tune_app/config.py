@@ -7,7 +7,10 @@ from pydantic import Field, JsonValue, model_validator
 from common.config import Frozen
 from train_app.config import TrainConfig
 
-FIXED = ("data.", "base.", "out", "seed", "selection.", "calibration.", "evaluation.", "runtime.", "discriminator.channels", "decoding.max")
+FIXED = (
+    *("data.", "base.", "out", "seed", "selection.", "calibration.", "evaluation.", "runtime.", "decoding.max"),
+    *("discriminator.kind", "discriminator.channels", "discriminator.spectral_norm", "discriminator.lora_rank"),
+)
 """Fields that all trials must share: what is learnt from, what measures them, what makes one ruler fit all."""
 ROUNDS = ("adversarial.rounds", "filtering.rounds")
 REALISM, CODES = "adversarial.weights.realism", "adversarial.weights.codes"

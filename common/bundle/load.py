@@ -76,7 +76,7 @@ def load_bundle(
     discriminator = None
     if config is not None:
         _check_discriminator(admitted.discriminator, expected)
-        discriminator = Discriminator(config, embedding_VD=_embedding(language))
+        discriminator = Discriminator(config, embedding_VD=_embedding(language), base=language.model)
         discriminator.load_state_dict(load_file(admitted.path / DISCRIMINATOR_WEIGHTS))
         discriminator.to(language.model.device)
         discriminator.eval()
@@ -157,8 +157,8 @@ def _expected_discriminator(admitted: Admitted, language: LanguageModel) -> tupl
     if config.controls != controls:
         raise BundleMismatch(f"discriminator: made for controls {config.controls}; the pack has {controls}")
     with torch.device("meta"):
-        shapes = {name: tuple(t.shape) for name, t in Discriminator(config, embedding_VD=embedding.to("meta")).state_dict().items()}
-    return config, shapes
+        empty = Discriminator(config, embedding_VD=embedding.to("meta"), base=language.model)
+    return config, {name: tuple(tensor.shape) for name, tensor in empty.state_dict().items()}
 
 
 def _check_discriminator(infos: Mapping[str, TensorInfo], expected: Mapping[str, tuple[int, ...]]) -> None:

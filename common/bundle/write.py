@@ -96,7 +96,7 @@ def write_bundle(
         **_report_files(report or {}),
     }
     if discriminator is not None:
-        state = {name: tensor.detach().cpu().contiguous() for name, tensor in discriminator.state_dict().items()}
+        state = {name: tensor.detach().cpu().contiguous() for name, tensor in discriminator.plain_state().items()}
         files[DISCRIMINATOR_CONFIG] = canonical_json(discriminator.config)
         files[DISCRIMINATOR_WEIGHTS] = save(state, metadata={"format": "pt"})
     fields = {

@@ -23,6 +23,7 @@ def token_features(model: nn.Module, ids: Sequence[Sequence[int]], *, prompt_len
             ids_T=np.asarray(row[start:], dtype=np.int32),
             hidden_TD=state.hidden_TD.to(torch.float16).cpu().numpy(),
             stats_T3=torch.stack([state.logprob_T, state.entropy_T, state.gap_T], dim=-1).float().cpu().numpy(),
+            prompt_ids_P=np.asarray(row[:start], dtype=np.int32),
         )
         for row, start, state in zip(ids, prompt_lens, states, strict=True)
     ]

@@ -162,7 +162,7 @@ class HfEngine:
     def _finish(self, running: Running, *, cancelled: bool = False) -> tuple[int, Generated]:
         del self._running[running.slot]
         self._plan = None
-        generated = self._state.generated(running.slot, cancelled=cancelled)
+        generated = self._state.generated(running.slot, prompt_ids=running.waiting.sequence.prompt_ids, cancelled=cancelled)
         self._state.release(running.rows)
         return running.waiting.sequence_id, generated
 

@@ -82,7 +82,7 @@ class SlotState:
         self._hidden[rows_B, counts_B] = hidden_BD.to(torch.float16)
         self._stats[rows_B, counts_B] = torch.stack([logprob_B, entropy_B, gap_B], -1)
 
-    def generated(self, row: int, *, cancelled: bool) -> Generated:
+    def generated(self, row: int, *, prompt_ids: Many[int], cancelled: bool) -> Generated:
         """What the row has drawn; it is free afterwards."""
         count = int(self._counts[row])
         ids = self._ids[row, :count].tolist()
@@ -94,6 +94,7 @@ class SlotState:
                 ids_T=np.asarray(ids, dtype=np.int32),
                 hidden_TD=self._hidden[row, :count].cpu().numpy().copy(),
                 stats_T3=self._stats[row, :count].cpu().numpy().copy(),
+                prompt_ids_P=np.asarray(prompt_ids, dtype=np.int32),
             )
         self.release([row])
         return Generated(

@@ -11,7 +11,8 @@ from common.quality.verdict import Checker
 
 
 def panel_of(bundle: LoadedBundle) -> Panel:
-    """The same panel that evaluation measured the bundle with. Keeps the embedding table of the base, not the base."""
+    """The same panel that evaluation measured the bundle with. Keeps the embedding table of the base, not the base,
+    unless the discriminator reads with it (kind lora_head)."""
     return Panel(Checker(bundle.pack, threshold=bundle.threshold), bundle.discriminator)
 
 

@@ -38,6 +38,29 @@ def test_a_batch_smaller_than_the_workers_is_refused() -> None:
         load_config(PRESETS[0], TrainConfig, ["sft.batch_size=1", "runtime.num_workers=2"])
 
 
+@pytest.mark.parametrize(
+    ("overrides", "told"),
+    [
+        (["discriminator.loss=wgan"], r"discriminator\.loss: got wgan with nothing that bounds"),
+        (["discriminator.loss=wgan", "discriminator.kind=lora_head"], r"discriminator\.loss: got wgan with kind lora_head"),
+        (["discriminator.kind=lora_head", "discriminator.r1=1"], r"discriminator\.r1: got 1\.0 with kind lora_head"),
+        (["discriminator.kind=lora_head", "discriminator.gradient_penalty=10"], r"discriminator\.gradient_penalty: got 10\.0"),
+        (["discriminator.kind=lora_head", "discriminator.spectral_norm=true"], r"discriminator\.spectral_norm: got True"),
+        (["discriminator.r1=1", "discriminator.gradient_penalty=10"], r"discriminator\.r1: got 1\.0 beside gradient_penalty"),
+        (["adversarial.gumbel_end=1.5"], r"adversarial\.gumbel_end: got 1\.5, above gumbel_start"),
+        (["adversarial.throttle_certain=0.7"], r"adversarial\.throttle_certain: got 0\.7, below throttle_high"),
+    ],
+)
+def test_a_combination_that_makes_no_sense_is_refused_by_name(overrides: list[str], told: str) -> None:
+    with pytest.raises(ConfigError, match=told):
+        load_config(PRESETS[0], TrainConfig, overrides)
+
+
+@pytest.mark.parametrize("bound", ["gradient_penalty=10", "spectral_norm=true", "r1=1"])
+def test_a_wasserstein_critic_is_taken_with_any_bound_on_its_slope(bound: str) -> None:
+    assert load_config(PRESETS[0], TrainConfig, ["discriminator.loss=wgan", f"discriminator.{bound}"]).discriminator.loss == "wgan"
+
+
 def _fields(model) -> list[tuple[str, object]]:
     return [(f"{model.__name__}.{name}", field) for name, field in model.model_fields.items()]
 

@@ -30,7 +30,11 @@ def select(state: State, config: SelectionConfig, on_progress: OnProgress, *, st
     selected = choose(successes, standard_errors=config.standard_errors)
     shares: dict[str, JsonValue] = {name: sum(rows) / len(rows) for name, rows in successes.items()}
     told = ", ".join(f"{name} {share:.3f}" for name, share in shares.items())
-    on_progress(Progress(stage=stage, step=1, total=1, note=f"{selected} is taken; passes the checks and is accepted: {told}"))
+    note = f"{selected} is taken; passes the checks and is accepted: {told}"
+    if selected == SFT:
+        bar = f"more than {config.standard_errors:g} standard errors of the paired difference"
+        note = f"nothing that was trained after SFT beats it by {bar}, so plain SFT ships; passes the checks and is accepted: {told}"
+    on_progress(Progress(stage=stage, step=1, total=1, note=note))
     bench.load(state.group(candidate(selected)))
     done = state.with_group("policy", state.group(candidate(selected)))
     return done.with_values({"selected": selected, "selection": shares}).at(1)

@@ -21,6 +21,7 @@ from common.quality.verdict import Checker
 from train_app.config import DiscriminatorStageConfig
 from train_app.data.examples import Example
 from train_app.data.split import Splits
+from train_app.stages.discriminator.spectral import spectrally_normalised
 from train_app.stages.parallel import Parallel
 from train_app.stages.policy import Policy
 
@@ -113,10 +114,17 @@ class Workbench:
         embedding = self.policy.merged.model.get_input_embeddings()
         assert isinstance(embedding, nn.Embedding)
         torch.manual_seed(self.seed("discriminator", 0, "weights") % (1 << 63))
+        config = self.discriminator
         shape = discriminator_config(
-            self.vocabulary, hidden_size=embedding.weight.shape[1], channels=self.discriminator.channels, dropout=self.discriminator.dropout
+            self.vocabulary,
+            hidden_size=embedding.weight.shape[1],
+            kind=config.kind,
+            channels=config.channels,
+            dropout=config.dropout,
+            lora_rank=config.lora_rank,
         )
-        return Discriminator(shape, embedding_VD=embedding.weight).to(self.parallel.device)
+        made = Discriminator(shape, embedding_VD=embedding.weight, base=self.policy.merged.model)
+        return (spectrally_normalised(made) if config.spectral_norm else made).to(self.parallel.device)
 
 
 def written(candidate: Candidate) -> tuple[int, ...]:

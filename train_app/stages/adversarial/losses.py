@@ -22,7 +22,7 @@ def discriminator_loss(kind: DiscriminatorLoss, real_B: Tensor, fake_B: Tensor, 
     bce    t sp(-D(y)) + (1 - t) sp(D(y)) + sp(D(f)), t = `real_target` on real texts only (Goodfellow 2014; Salimans 2016, 3.4)
     hinge  max(0, 1 - D(y)) + max(0, 1 + D(f)) (Lim & Ye 2017)
     bt     -log sigma(D(y) - D(f)), pairs of one context (Bradley-Terry; GAD 2025, RelGAN's RSGAN 2019)
-    wgan   D(f) - D(y) (Arjovsky et al. 2017); wants `gradient_penalty`
+    wgan   D(f) - D(y) (Arjovsky et al. 2017); wants a slope bounded by `gradient_penalty`, `r1_penalty` or spectral norm
     """
     match kind:
         case "bce":
@@ -67,6 +67,21 @@ def generator_reward(kind: DiscriminatorLoss, fake_B: Tensor) -> Tensor:
             assert_never(kind)
 
 
+def generator_loss(kind: DiscriminatorLoss, fake_B: Tensor) -> Tensor:
+    """What a generator minimises through the discriminator, one value a text; its slope pushes every logit up.
+
+    bce is the non-saturating sp(-D(f)) = -log sigma(D(f)) (Goodfellow et al. 2014, section 3). hinge, wgan: -D(f) (Lim & Ye 2017;
+    Arjovsky et al. 2017). bt: -D(f) too, since the real half of its pair does not depend on the generator.
+    """
+    match kind:
+        case "bce":
+            return softplus(-fake_B)
+        case "hinge" | "bt" | "wgan":
+            return -fake_B
+        case _:
+            assert_never(kind)
+
+
 def gradient_penalty(discriminator: Discriminator, real: FeatureBatch, fake: FeatureBatch, codes_BC: Tensor, *, mix_B: Tensor) -> Tensor:
     """(|dD/dx| - 1)^2 at points between real and generated inputs (Gulrajani et al. 2017); `mix_B` in [0, 1] is the real share of each."""
     length = max(real.ids_BT.shape[1], fake.ids_BT.shape[1])
@@ -77,6 +92,15 @@ def gradient_penalty(discriminator: Discriminator, real: FeatureBatch, fake: Fea
     logit_B = discriminator.judge(between, mask_BT, codes_BC).logit_B
     (slope,) = torch.autograd.grad(logit_B.sum(), between, create_graph=True)
     penalty: Tensor = ((slope.flatten(1).norm(dim=1) - 1) ** 2).mean()
+    return penalty
+
+
+def r1_penalty(discriminator: Discriminator, real: FeatureBatch, codes_BC: Tensor) -> Tensor:
+    """|dD/dx|^2 / 2 on real inputs, mean over texts (Mescheder et al. 2018, equation 9): at a real text the discriminator is to be flat."""
+    at_real = discriminator.inputs(real).detach().requires_grad_(True)
+    logit_B = discriminator.judge(at_real, real.mask_BT, codes_BC).logit_B
+    (slope,) = torch.autograd.grad(logit_B.sum(), at_real, create_graph=True)
+    penalty: Tensor = (slope**2).flatten(1).sum(1).mean() / 2
     return penalty
 
 

@@ -1,4 +1,4 @@
-"""Adversarial rounds: on-policy policy gradient against a discriminator that learns beside it. One step is rollout, rewards, both updates.
+"""Adversarial rounds: the policy against a discriminator that learns beside it. One step is rollout, rewards, both updates, policy's first.
 
 Prompts come from the discriminator's split, whose texts the generator never reads; cross-entropy runs on the training split.
 """
@@ -18,10 +18,14 @@ from common.quality.discriminator import Discriminator, features_batch
 from train_app.config import AdversarialConfig
 from train_app.data.examples import Example
 from train_app.stages.adversarial.advantages import advantages
+from train_app.stages.adversarial.contrastive import contrastive_loss
 from train_app.stages.adversarial.guards import tripped, variety
 from train_app.stages.adversarial.losses import kl_k3, policy_loss
+from train_app.stages.adversarial.relaxation import gumbel_loss, temperature_at
 from train_app.stages.adversarial.replay import Replay
 from train_app.stages.adversarial.rewards import check_rewards, discriminator_rewards
+from train_app.stages.adversarial.throttle import discriminator_learns, discriminator_pays
+from train_app.stages.adversarial.vitals import Vitals
 from train_app.stages.discriminator.training import (
     GROUP,
     discriminator_optimiser,
@@ -34,9 +38,6 @@ from train_app.stages.optimisation import Optimiser
 from train_app.stages.sft import cross_entropy, encode_rows, num_answer_tokens
 from train_app.stages.state import OnProgress, Progress, Save, State, TextPair, pack_rows, tensors_digest, unpack_rows
 from train_app.stages.workbench import Answer, Workbench, written
-
-SMOOTHING = 0.9
-"""Of the moving averages of the discriminator's accuracy, which the throttle reads, and of distinct bigrams, which a guard reads."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +61,8 @@ def adversarial_round(
     bench: Workbench,
     save: Save,
 ) -> State:
-    """From and to groups `policy` and `discriminator`. A guard that trips brings the last good state back; the value `stopped` says why."""
+    """From and to groups `policy` and `discriminator`. A guard that trips brings back the state that was kept last, the one at the round's
+    start where there is none; the value `stopped` says why."""
     state = state.enter(stage)
     examples = bench.splits.discriminator[: bench.discriminator.rows]
     kept_apart = held_out_rows(bench, len(examples), bench.discriminator)
@@ -80,14 +82,13 @@ def adversarial_round(
         saved=state.group("critic"),
     )
     replay = Replay(config.replay_size, [(row[0], tuple(row[1:])) for row in unpack_rows(state.group("replay"))])
-    good = (state.group("policy"), state.group(GROUP))
-    accuracy = float(str(state.values.get("accuracy", 0.65)))
-    first, distinct = (float(str(state.values[name])) if state.step else None for name in ("first_distinct", "distinct"))
+    vitals = Vitals.kept(state.values) if state.step else Vitals.kept(state.values).at_round_start()
+    good = state.with_values(vitals.values())
     stopped: str | None = None
     total = config.steps_per_round
     step = state.step
     while step < total and stopped is None:
-        informed = accuracy >= config.throttle_low
+        informed = discriminator_pays(vitals.accuracy, config)
         rollout = roll_out(bench, examples, discriminator, config, rows=rows, stage=stage, step=step, informed=informed)
         fakes: dict[int, list[tuple[int, ...]]] = {}
         current = [(i, written(one)) for i, group in zip(rollout.indices, rollout.groups, strict=True) for one in group]
@@ -100,40 +101,39 @@ def adversarial_round(
         shown = exhibits(bench, examples, fakes)
         metrics = dict(rollout.means)
         try:
-            metrics |= policy_step(bench, rollout, policy_optimiser, config, examples, reference, stage=stage, step=step)
+            metrics |= policy_step(
+                bench, rollout, discriminator, policy_optimiser, config, examples, reference, stage=stage, step=step, informed=informed
+            )
             assert step or not starts_at_reference or metrics["kl"] < 1e-6, "the reference is not the adapter that the policy starts from"
             bench.seed_step(stage, step)
-            if accuracy <= config.throttle_high:
+            if discriminator_learns(vitals.accuracy, config):
                 seed = bench.seed(stage, step, "critic")
-                metrics |= discriminator_step(discriminator, shown, critic_optimiser, bench.discriminator, bench=bench, seed=seed)
-                accuracy = SMOOTHING * accuracy + (1 - SMOOTHING) * metrics["accuracy"]
-            else:
-                accuracy = SMOOTHING * accuracy + (1 - SMOOTHING) * metrics["reads_samples"]
+                metrics |= discriminator_step(
+                    discriminator, shown, critic_optimiser, bench.discriminator, bench=bench, seed=seed, step=step
+                )
         except TrainingDiverged as error:
             stopped = str(error)
             break
         replay.add(current)
-        first = metrics["distinct_2"] if first is None else first
-        distinct = SMOOTHING * (first if distinct is None else distinct) + (1 - SMOOTHING) * metrics["distinct_2"]
-        metrics |= {"accuracy_average": accuracy, "distinct_average": distinct}
-        stopped = tripped(metrics, first_distinct=first, config=config)
+        vitals = vitals.after(metrics, certain_above=config.throttle_certain, confused_below=config.min_auc)
+        metrics |= vitals.metrics()
+        stopped = tripped(metrics, vitals, config=config)
         step += 1
         bench.merge()
         metrics = {name: value for name, value in metrics.items() if math.isfinite(value)}  # the guard has read them: `stopped` names one
         on_progress(Progress(stage=stage, step=step, total=total, metrics=metrics, texts=_texts(rollout, examples)))
         if stopped is None and (step % bench.checkpoint_every == 0 or step == total):
-            good = (bench.policy.adapter(), weights_of(discriminator))
-            kept = state.with_group("policy", good[0]).with_group(GROUP, good[1])
-            kept = kept.with_group("optimiser", policy_optimiser.tensors()).with_group("critic", critic_optimiser.tensors())
-            kept = kept.with_group("replay", pack_rows([[index, *ids] for index, ids in replay.samples]))
+            good = state.with_group("policy", bench.policy.adapter()).with_group(GROUP, weights_of(discriminator))
+            good = good.with_group("optimiser", policy_optimiser.tensors()).with_group("critic", critic_optimiser.tensors())
+            good = good.with_group("replay", pack_rows([[index, *ids] for index, ids in replay.samples])).with_values(vitals.values())
+            good = good.at(step)
             if step < total:
-                save(kept.with_values({"accuracy": accuracy, "distinct": distinct, "first_distinct": first}).at(step))
-    bench.load(good[0])
+                save(good)
+    bench.load(good.group("policy"))
     if stopped:
-        on_progress(Progress(stage=stage, step=step, total=total, note=f"stopped: {stopped}; the last good state is kept"))
-    done = state.without_groups("optimiser", "critic").with_group("policy", good[0]).with_group(GROUP, good[1])
-    done = done.with_group("replay", pack_rows([[index, *ids] for index, ids in replay.samples]))
-    return done.with_values({"accuracy": accuracy, "distinct": distinct, "first_distinct": first, "stopped": stopped}).at(total)
+        note = f"stopped: {stopped}; the last good state, that of step {good.step}, is kept"
+        on_progress(Progress(stage=stage, step=step, total=total, note=note))
+    return good.without_groups("optimiser", "critic").with_values({"stopped": stopped}).at(total)
 
 
 def roll_out(
@@ -177,6 +177,7 @@ def roll_out(
 def policy_step(
     bench: Workbench,
     rollout: Rollout,
+    discriminator: Discriminator,
     optimiser: Optimiser,
     config: AdversarialConfig,
     examples: Sequence[Example],
@@ -184,8 +185,10 @@ def policy_step(
     *,
     stage: str,
     step: int,
+    informed: bool,
 ) -> dict[str, float]:
-    """Policy gradient, KL to the SFT adapter and cross-entropy on real rows in one gradient. No dropout: KL is exactly 0 at the start."""
+    """Policy gradient (or the discriminator's own, by relaxation), KL to the SFT adapter, cross-entropy and contrast on real rows in one
+    gradient. No dropout: KL is exactly 0 at the start."""
     model = bench.policy.language.model
     encoded = [
         bench.encoded(Answer(examples[index].context, written(one)))
@@ -201,15 +204,36 @@ def policy_step(
     states = teacher_forced(model, ids, prompt_lens=starts)
     kl = torch.stack([kl_k3(s.logprob_T, anchor).sum() for s, anchor in zip(states, anchors, strict=True)]).sum() / tokens
     entropy = torch.stack([s.entropy_T.detach().sum() for s in states]).sum() / tokens
-    advantage_B = rollout.advantage_BK.flatten().to(bench.parallel.device)
-    gradient = policy_loss([s.logprob_T for s in states], advantage_B, max_tokens=bench.decoding.max_new_tokens, num_texts=int(texts))
+    if config.mode == "gumbel":
+        flat = [(i, k, one) for i, group in zip(rollout.indices, rollout.groups, strict=True) for k, one in enumerate(group)]
+        relaxed = gumbel_loss(
+            model,
+            discriminator,
+            states,
+            [one.features for _, _, one in flat if one.features is not None],
+            [examples[i].context.controls for i, _, _ in flat],
+            kind=bench.discriminator.loss,
+            temperature=temperature_at(step, config),
+            drawn_at=bench.decoding.temperature,
+            seeds=[bench.seed(stage, step, f"gumbel {i} {k}") for i, k, _ in flat],
+        )
+        gradient = config.weights.realism * float(informed) * relaxed / texts
+    else:
+        advantage_B = rollout.advantage_BK.flatten().to(bench.parallel.device)
+        gradient = policy_loss([s.logprob_T for s in states], advantage_B, max_tokens=bench.decoding.max_new_tokens, num_texts=int(texts))
     train = bench.splits.train
-    rows = encode_rows(bench, random.Random(bench.seed(stage, step, "real")).sample(train, min(config.ce_rows, len(train))))
+    real = random.Random(bench.seed(stage, step, "real")).sample(train, min(config.ce_rows, len(train)))
+    rows = encode_rows(bench, real)
     ce = cross_entropy(bench, bench.parallel.mine(rows), tokens=float(num_answer_tokens(rows)))
-    (gradient + config.kl_weight * kl + config.ce_weight * ce).backward()  # type: ignore[no-untyped-call]
+    loss = gradient + config.kl_weight * kl + config.ce_weight * ce
+    told = {"policy_loss": gradient, "kl": kl, "entropy": entropy, "ce_loss": ce}
+    if config.contrastive_weight:
+        told["contrastive_loss"] = contrastive_loss(bench, real, margin=config.contrastive_margin, stage=stage, step=step)
+        loss = loss + config.contrastive_weight * told["contrastive_loss"]
+    loss.backward()  # type: ignore[no-untyped-call]
     norm = optimiser.step(bench.parallel)
-    summed = bench.parallel.sum([float(value.detach()) for value in (gradient, kl, entropy, ce)])
-    return dict(zip(("policy_loss", "kl", "entropy", "ce_loss"), summed, strict=True)) | {"grad_norm": norm}
+    summed = bench.parallel.sum([float(value.detach()) for value in told.values()])
+    return dict(zip(told, summed, strict=True)) | {"grad_norm": norm}
 
 
 def _texts(rollout: Rollout, examples: Sequence[Example]) -> tuple[TextPair, ...]:

@@ -19,8 +19,9 @@ from common.metrics.calibration import auc
 from common.quality.discriminator import Discriminator, DiscriminatorOut, features_batch
 from train_app.config import DiscriminatorStageConfig
 from train_app.data.examples import Example
-from train_app.stages.adversarial.losses import discriminator_loss, gradient_penalty, wrong_text_loss
+from train_app.stages.adversarial.losses import discriminator_loss, gradient_penalty, r1_penalty, wrong_text_loss
 from train_app.stages.discriminator.negatives import mismatched, perturbed
+from train_app.stages.discriminator.spectral import one_power_iteration
 from train_app.stages.optimisation import Optimiser, cosine_rate
 from train_app.stages.pool import pooled
 from train_app.stages.state import OnProgress, Progress, Save, State
@@ -91,17 +92,25 @@ def discriminator_step(
     *,
     bench: Workbench,
     seed: int,
+    step: int,
 ) -> dict[str, float]:
-    """One step on the global batch; every worker takes its share. Which of an exhibit's fakes is shown depends on the seed."""
+    """One step on the global batch; every worker takes its share. Which of an exhibit's fakes is shown depends on the seed.
+
+    Returns loss, accuracy, gradient norm, and of the pairs that a real text makes with its sample and with its wrong texts: the shares in
+    which it stands above (`ordered_samples`, `ordered_wrong`; .5 for a tie), and the share of ties of both.
+    """
     sizes = [len(batch), sum(one.perturbed is not None for one in batch), sum(one.mismatched is not None for one in batch)]
     picked = [one.fakes[(seed + row) % len(one.fakes)] for row, one in enumerate(batch)]
     mine, fakes = bench.parallel.mine(batch), bench.parallel.mine(picked)
     discriminator.train()
+    one_power_iteration(discriminator)
     optimiser.zero()
     loss, right = torch.zeros((), device=bench.parallel.device), [0.0, 0.0]
+    ordered = {"samples": [0.0, 0.0], "wrong": [0.0, 0.0]}
     if mine:
         real, fake = _out(discriminator, [one.real for one in mine]), _out(discriminator, fakes)
         right = [float((real.logit_B > 0).sum()), float((fake.logit_B < 0).sum())]
+        ordered["samples"] = _ordered(real.logit_B, fake.logit_B)
         share = len(mine) / sizes[0]
         loss = share * discriminator_loss(config.loss, real.logit_B, fake.logit_B, real_target=config.real_target)
         loss = loss + share * config.control_weight * _control_loss(discriminator, real, [one.real for one in mine])
@@ -110,16 +119,35 @@ def discriminator_step(
             if rows:
                 wrong_B = _out(discriminator, [getattr(mine[row], name) for row in rows]).logit_B
                 loss = loss + config.mismatch_weight / 2 * len(rows) / size * wrong_text_loss(config.loss, wrong_B, real.logit_B[rows])
+                ordered["wrong"] = [sum(pair) for pair in zip(ordered["wrong"], _ordered(real.logit_B[rows], wrong_B), strict=True)]
         if config.gradient_penalty:
             reals, others = (features_batch([one.features for one in texts]).to(loss.device) for texts in ([m.real for m in mine], fakes))
             codes = discriminator.code_indices([one.real.controls for one in mine])
             mix_B = torch.rand(len(mine), generator=torch.Generator().manual_seed(seed)).to(loss.device)
             loss = loss + share * config.gradient_penalty * gradient_penalty(discriminator, reals, others, codes, mix_B=mix_B)
+        if config.r1 and step % config.r1_every == 0:
+            reals = features_batch([one.real.features for one in mine]).to(loss.device)
+            codes = discriminator.code_indices([one.real.controls for one in mine])
+            loss = loss + share * config.r1 * config.r1_every * r1_penalty(discriminator, reals, codes)
         loss.backward()  # type: ignore[no-untyped-call]
     norm = optimiser.step(bench.parallel)
     discriminator.eval()
-    summed = bench.parallel.sum([float(loss.detach()), *right])
-    return {"discriminator_loss": summed[0], "accuracy": (summed[1] + summed[2]) / (2 * sizes[0]), "discriminator_grad_norm": norm}
+    summed = bench.parallel.sum([float(loss.detach()), *right, *ordered["samples"], *ordered["wrong"]])
+    num_wrong = sizes[1] + sizes[2]
+    return {
+        "discriminator_loss": summed[0],
+        "accuracy": (summed[1] + summed[2]) / (2 * sizes[0]),
+        "discriminator_grad_norm": norm,
+        "ordered_samples": summed[3] / sizes[0],
+        "ordered_wrong": summed[5] / num_wrong if num_wrong else 0.5,
+        "ties": (summed[4] + summed[6]) / (sizes[0] + num_wrong),
+    }
+
+
+def _ordered(real_B: Tensor, other_B: Tensor) -> list[float]:
+    """Pairs in which the real text stands above, ties counted half, and ties."""
+    ties = float((real_B == other_B).sum())
+    return [float((real_B > other_B).sum()) + ties / 2, ties]
 
 
 def train_discriminator(
@@ -155,7 +183,7 @@ def train_discriminator(
         rate = cosine_rate(step, total=steps, peak=config.learning_rate, warmup=0.05)
         for group in optimiser.adam.param_groups:
             group["lr"] = rate
-        metrics = discriminator_step(discriminator, batch, optimiser, config, bench=bench, seed=seed)
+        metrics = discriminator_step(discriminator, batch, optimiser, config, bench=bench, seed=seed, step=step)
         done = step + 1
         if done % config.evaluate_every == 0 or done == steps:
             measured = measure(discriminator, held_out)

@@ -6,10 +6,12 @@ import torch
 from common.quality.discriminator import FeatureBatch
 from train_app.stages.adversarial.losses import (
     discriminator_loss,
+    generator_loss,
     generator_reward,
     gradient_penalty,
     kl_k3,
     policy_loss,
+    r1_penalty,
     wrong_text_loss,
 )
 
@@ -74,20 +76,47 @@ def test_policy_gradient_raises_good_samples_and_lowers_bad_ones() -> None:
     assert good.grad[0] == -bad.grad[0], "a long text's tokens count as much as a short one's"
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_generator_that_learns_through_the_discriminator_pushes_its_logits_up(kind) -> None:
+    fake = torch.tensor([-3.0, 0.5], requires_grad=True)
+    generator_loss(kind, fake).sum().backward()
+    assert (fake.grad < 0).all(), "a step against the gradient raises the logit"
+
+
+def test_the_generators_bce_does_not_saturate_where_it_is_worst() -> None:
+    fake = torch.tensor([-6.0], requires_grad=True)
+    loss = generator_loss("bce", fake)
+    loss.sum().backward()
+    assert float(loss.detach()) == pytest.approx(6.0025, abs=1e-3), "sp(-D), not -BCE(D, 0), which is -.0025 here"
+    assert float(fake.grad) < -0.99
+
+
+def linear(weight: torch.Tensor) -> SimpleNamespace:
+    """A discriminator whose logit is `weight` times the first input, whatever else there is."""
+    return SimpleNamespace(
+        inputs=lambda batch: batch.hidden_BTD.float(),
+        judge=lambda inputs_BTF, mask_BT, codes_BC: SimpleNamespace(logit_B=weight * inputs_BTF[:, 0, 0]),
+    )
+
+
+def texts(length: int) -> FeatureBatch:
+    ids, mask = torch.zeros(1, length, dtype=torch.long), torch.ones(1, length)
+    return FeatureBatch(ids, torch.randn(1, length, 4), torch.zeros(1, length, 3), mask, ids, mask)
+
+
+@pytest.mark.parametrize("slope", [2.0, -0.5])
+def test_r1_is_half_the_squared_slope_at_real_texts_and_flattens_it(slope: float) -> None:
+    weight = torch.tensor(slope, requires_grad=True)
+    penalty = r1_penalty(linear(weight), texts(3), torch.zeros(1, 0))
+    penalty.backward()
+    assert float(penalty.detach()) == pytest.approx(slope**2 / 2)
+    assert float(weight.grad) == pytest.approx(slope), "a step against it brings the slope towards 0, not towards 1"
+
+
 @pytest.mark.parametrize(("slope", "penalty"), [(1.0, 0.0), (2.0, 1.0), (0.5, 0.25)])
 def test_gradient_penalty_is_the_square_of_how_far_the_slope_is_from_one(slope: float, penalty: float) -> None:
     weight = torch.tensor(slope, requires_grad=True)
-
-    def judge(inputs_BTF, mask_BT, codes_BC):
-        return SimpleNamespace(logit_B=weight * inputs_BTF[:, 0, 0])
-
-    def inputs(batch):
-        return batch.hidden_BTD.float()
-
-    real, fake = (
-        FeatureBatch(torch.zeros(1, n, dtype=torch.long), torch.randn(1, n, 4), torch.zeros(1, n, 3), torch.ones(1, n)) for n in (3, 5)
-    )
-    found = gradient_penalty(SimpleNamespace(inputs=inputs, judge=judge), real, fake, torch.zeros(1, 0), mix_B=torch.tensor([0.5]))
+    found = gradient_penalty(linear(weight), texts(3), texts(5), torch.zeros(1, 0), mix_B=torch.tensor([0.5]))
     found.backward()
     assert float(found.detach()) == pytest.approx(penalty)
     assert float(weight.grad) == pytest.approx(2 * (slope - 1)), "what the discriminator's weights learn from it"
