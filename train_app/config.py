@@ -153,7 +153,7 @@ class AdversarialConfig(Frozen):
     max_kl: float = Field(0.5, gt=0, description="nats a token; above it the last good state comes back")
     min_distinct: float = Field(0.85, ge=0, le=1, description="distinct bigrams (moving average) against the first step's")
     min_unique: float = Field(0.5, ge=0, le=1, description="share of different texts among a step's samples")
-    min_entropy: float = Field(0.5, ge=0, le=1, description="entropy a token on its own samples (moving average) against the first step's")
+    min_entropy: float = Field(0.5, ge=0, le=1, description="entropy a token on its own samples against the first step's")
     min_auc: float = Field(
         0.55,
         ge=0,

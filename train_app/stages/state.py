@@ -132,7 +132,7 @@ def _damaged(name: str, told: str) -> DigestMismatch:
 def tensors_digest(tensors: Mapping[str, Tensor]) -> str:
     """Names a set of weights by their bytes."""
     parts = [
-        f"{name}:{sha256_bytes(tensors[name].detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())}" for name in sorted(tensors)
+        f"{name}:{sha256_bytes(tensors[name].detach().cpu().flatten().view(torch.uint8).numpy().tobytes())}" for name in sorted(tensors)
     ]
     return sha256_bytes("\n".join(parts).encode())
 

@@ -27,7 +27,7 @@ def tripped(metrics: Mapping[str, float], vitals: Vitals, *, config: Adversarial
         return f"only {metrics['unique']:.0%} of the samples differ from each other; at least {config.min_unique:.0%} must"
     for what, now, first, least in (
         ("distinct bigrams", vitals.distinct, vitals.first_distinct, config.min_distinct),
-        ("the entropy of a token", vitals.entropy, vitals.first_entropy, config.min_entropy),
+        ("the entropy of a token", metrics["entropy"], vitals.first_entropy, config.min_entropy),
     ):
         if now is not None and first is not None and now < least * first:
             return f"{what} fell from {first:.3f} to {now:.3f}; {least:.0%} of the start is the least"

@@ -19,7 +19,6 @@ class Vitals:
     auc: float = AT_FIRST
     """share of pairs in which the real text stands above a sample, or above a wrong text, whichever is more"""
     distinct: float | None = None
-    entropy: float | None = None
     first_distinct: float | None = None
     first_entropy: float | None = None
     certain: int = 0
@@ -43,21 +42,20 @@ class Vitals:
         """One step on. A discriminator that rested is judged by how it reads the samples; its order of pairs is then not measured."""
         accuracy = _averaged(self.accuracy, metrics.get("accuracy", metrics["reads_samples"]))
         auc = _averaged(self.auc, max(metrics["ordered_samples"], metrics["ordered_wrong"])) if "ordered_samples" in metrics else self.auc
-        distinct, entropy = metrics["distinct_2"], metrics["entropy"]
+        distinct = metrics["distinct_2"]
         return replace(
             self,
             accuracy=accuracy,
             auc=auc,
             distinct=distinct if self.distinct is None else _averaged(self.distinct, distinct),
-            entropy=entropy if self.entropy is None else _averaged(self.entropy, entropy),
             first_distinct=distinct if self.first_distinct is None else self.first_distinct,
-            first_entropy=entropy if self.first_entropy is None else self.first_entropy,
+            first_entropy=metrics["entropy"] if self.first_entropy is None else self.first_entropy,
             certain=self.certain + 1 if accuracy > certain_above else 0,
             confused=self.confused + 1 if auc < confused_below else 0,
         )
 
     def metrics(self) -> dict[str, float]:
-        named = {"accuracy": self.accuracy, "auc": self.auc, "distinct": self.distinct, "entropy": self.entropy}
+        named = {"accuracy": self.accuracy, "auc": self.auc, "distinct": self.distinct}
         return {f"{name}_average": value for name, value in named.items() if value is not None}
 
 
