@@ -1,19 +1,24 @@
 import re
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
 
+import orjson
 import pytest
 import torch
 from peft import PeftModel
+from torch.nn.utils.parametrizations import spectral_norm
 
 from common.artifacts.signing import generate_private_key, key_id, public_key
 from common.bundle.load import load_bundle, tokenizer_digest
 from common.errors import ArtifactNotFound, BundleMismatch, ConfigError, SignatureInvalid
+from common.generation.features import token_features
 from common.language.base_model import Frame, load_base
 from common.packs.load import load_pack
 from common.packs.source import shipped
+from common.quality.discriminator import Discriminator, discriminator_config
 
 PRIVATE = generate_private_key()
 
@@ -42,6 +47,57 @@ def test_a_loaded_bundle_is_what_was_written(parts, written: Path) -> None:
     assert bundle.canaries is not None
     assert bundle.canaries.from_trained < 1e-5 < bundle.canaries.from_base
     assert bundle.canaries.conclusive
+
+
+@pytest.mark.parametrize("kind", ["features", "ids", "lora_head"])
+def test_every_kind_of_discriminator_judges_as_it_was_written(kind: str, parts, tmp_path: Path) -> None:
+    torch.manual_seed(4)
+    merged = load_bundle_of(parts, tmp_path / "bare").language.model
+    config = discriminator_config(parts.pack.vocabulary, hidden_size=32, kind=kind, channels=8, lora_rank=2)
+    trained = Discriminator(config, embedding_VD=merged.get_input_embeddings().weight, base=merged)
+    for parameter in trained.parameters():
+        parameter.data += 0.3 * torch.randn_like(parameter)
+    parts.write(tmp_path / "b", discriminator=trained.eval())
+    loaded = load_bundle(tmp_path / "b")
+    assert loaded.discriminator is not None
+    ids = [[5, 6, 7, 8, 9, 20], [7, 8, 30, 31]]
+    features = token_features(merged, ids, prompt_lens=[3, 2])
+    controls = [{"style": "concise"}, {}]
+    assert loaded.discriminator.score(features, controls) == pytest.approx(trained.score(features, controls), abs=1e-6)
+    other = token_features(merged, [[5, 6, 40, 8, 9, 20], [7, 9, 30, 31]], prompt_lens=[3, 2])
+    swapped = [replace(one, prompt_ids_P=asked.prompt_ids_P) for one, asked in zip(features, other, strict=True)]
+    moved = trained.logits(swapped, controls) != trained.logits(features, controls)
+    assert moved is (kind != "features"), "ids and the base read the prompt themselves; features have read it already"
+
+
+def load_bundle_of(parts, folder: Path):
+    parts.write(folder, discriminator=None, calibration=None)
+    return load_bundle(folder)
+
+
+def test_a_bundle_knows_nothing_of_spectral_norm(parts, tmp_path: Path) -> None:
+    config = discriminator_config(parts.pack.vocabulary, hidden_size=32, channels=8)
+    trained = Discriminator(config, embedding_VD=parts.language.model.get_input_embeddings().weight).eval()
+    spectral_norm(trained.read)
+    spectral_norm(trained.residual[0])
+    parts.write(tmp_path / "b", discriminator=trained.eval())
+    loaded = load_bundle(tmp_path / "b").discriminator
+    assert loaded is not None
+    assert loaded.state_dict().keys() == parts.discriminator.state_dict().keys()
+    assert torch.equal(loaded.read.weight, trained.read.weight)
+    assert not torch.equal(loaded.read.weight, trained.read.parametrizations.weight.original)
+
+
+def test_weights_of_one_kind_under_the_configuration_of_another_are_refused(parts, copy) -> None:
+    folder = copy()
+    config = orjson.loads((folder / "discriminator.json").read_bytes()) | {"kind": "lora_head"}
+    changed = discriminator_config(parts.pack.vocabulary, hidden_size=32, channels=8).model_validate(config)
+    network = Discriminator(changed, embedding_VD=parts.language.model.get_input_embeddings().weight, base=parts.language.model)
+    network.plain_state = parts.discriminator.plain_state
+    shutil.rmtree(folder)
+    parts.write(folder, discriminator=network.eval())
+    with pytest.raises(BundleMismatch, match="discriminator: tensor critic"):
+        load_bundle(folder)
 
 
 def test_bf16_loads_within_its_own_tolerance(written: Path) -> None:

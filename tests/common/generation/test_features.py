@@ -11,6 +11,7 @@ def test_each_row_holds_the_state_that_predicted_its_token(qwen2: PreTrainedMode
     ids = [[1, 2, 3, 4, 5, 96], [7, 8, 9]]
     found = token_features(qwen2, ids, prompt_lens=[3, 2])
     assert [features.ids_T.tolist() for features in found] == [[4, 5, 96], [9]]
+    assert [features.prompt_ids_P.tolist() for features in found] == [[1, 2, 3], [7, 8]]
     with torch.no_grad():
         hidden_TD = qwen2.get_decoder()(input_ids=torch.tensor([ids[0]])).last_hidden_state[0]
     np.testing.assert_allclose(found[0].hidden_TD.astype(np.float32), hidden_TD[2:5].numpy(), atol=5e-3)

@@ -7,6 +7,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 
+from common.domain.decoding import DecodingParams
 from train_app.config import AdversarialConfig, DiscriminatorStageConfig
 from train_app.stages.adversarial.rounds import adversarial_round
 from train_app.stages.discriminator.training import GROUP, train_discriminator
@@ -23,7 +24,8 @@ TRAINED = [combination for combination in itertools.product(LOSSES, KINDS, MODES
 def bench_of(make_bench, loss: str, kind: str) -> Workbench:
     shape = {"rows": 12, "fakes_per_row": 1, "batch_size": 6, "channels": 8, "evaluate_every": 5, "abort_auc": 0.5, "lora_rank": 2}
     bound = {"spectral_norm": True} if loss == "wgan" else {}
-    return replace(make_bench(), discriminator=DiscriminatorStageConfig(loss=loss, kind=kind, **shape, **bound))
+    config = DiscriminatorStageConfig(loss=loss, kind=kind, **shape, **bound)
+    return replace(make_bench(), discriminator=config, decoding=DecodingParams(max_new_tokens=6))
 
 
 def adversarial(mode: str) -> AdversarialConfig:
