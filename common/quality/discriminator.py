@@ -189,7 +189,7 @@ class Discriminator(nn.Module):
         base = self._base[0]
         table = base.get_input_embeddings()  # type: ignore[operator]  # a PreTrainedModel's own
         scale = getattr(table, "embed_scale", 1.0)  # Gemma's table multiplies what it looks up
-        prompts, answers = table(batch.prompt_BP), batch.embedded(table.weight * scale)
+        prompts, answers = table(batch.prompt_BP), batch.embedded(table.weight) * scale
         spans = list(zip(batch.prompt_mask_BP.sum(1).int().tolist(), batch.mask_BT.sum(1).int().tolist(), strict=True))
         rows = [torch.cat([prompts[row, :asked], answers[row, :length]]) for row, (asked, length) in enumerate(spans)]
         mask = nn.utils.rnn.pad_sequence([torch.ones(len(row), dtype=torch.long, device=row.device) for row in rows], batch_first=True)

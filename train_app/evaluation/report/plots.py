@@ -13,6 +13,7 @@ GROUPS = {
     "cross-entropy (nats a token)": ("loss", "validation_loss", "ce_loss"),
     "discriminator loss": ("discriminator_loss",),
     "discriminator accuracy": ("accuracy", "accuracy_average", "reads_samples"),
+    "real above its counterpart (share of pairs)": ("ordered_samples", "ordered_wrong", "auc_average"),
     "mean D(fake)": ("taken_for_real",),
     "AUC": ("auc_fake", "auc_perturbed", "auc_mismatched", "auc_wrong"),
     "share of samples that pass the checks": ("checks_passed", "kept_share"),

@@ -5,12 +5,12 @@ from dataclasses import replace
 import pytest
 import torch
 
-from train_app.config import AdversarialConfig
+from train_app.config import AdversarialConfig, DiscriminatorStageConfig
 from train_app.stages.adversarial import rounds
 from train_app.stages.adversarial.rounds import adversarial_round
 from train_app.stages.adversarial.vitals import Vitals
 from train_app.stages.discriminator.training import GROUP, weights_of
-from train_app.stages.state import State, tensors_digest
+from train_app.stages.state import State, read_state, tensors_digest, write_state
 
 CONFIG = AdversarialConfig(
     steps_per_round=6,
@@ -130,6 +130,27 @@ def test_a_discriminator_that_is_too_sure_rests_and_pays_nothing(begun) -> None:
     unsure, _, learning = go((bench, state), replace_in(CONFIG, steps_per_round=1))
     assert "discriminator_loss" in learning[0].metrics
     assert tensors_digest(unsure.group(GROUP)) != tensors_digest(state.group(GROUP))
+
+
+@pytest.mark.parametrize("mode", ["policy_gradient", "gumbel"])
+def test_a_killed_round_with_everything_switched_on_ends_to_the_bit_like_an_undisturbed_one(mode, make_bench, tmp_path) -> None:
+    critic = DiscriminatorStageConfig(channels=8, rows=12, loss="wgan", spectral_norm=True, r1=1.0, r1_every=2)
+    config = replace_in(CONFIG, mode=mode, contrastive_weight=0.5, steps_per_round=4)
+
+    def opened():
+        return replace(make_bench(), discriminator=critic)
+
+    bench = opened()
+    adapter = bench.policy.adapter()
+    state = State(bench.run).with_group("policy", adapter).with_group("reference", adapter)
+    state = state.with_group(GROUP, weights_of(bench.new_discriminator()))
+    done, saved, seen = go((bench, state), config)
+    assert seen[0].metrics["contrastive_loss"] > 0
+    write_state(saved[0], tmp_path)
+    again = opened()
+    ended, _, _ = go((again, read_state(tmp_path, inputs=again.run)), config)
+    assert ended.values == done.values
+    assert all(torch.equal(ended.tensors[name], tensor) for name, tensor in done.tensors.items())
 
 
 def replace_in(config: AdversarialConfig, **changes: object) -> AdversarialConfig:
