@@ -1,7 +1,10 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from torch.nn.functional import binary_cross_entropy_with_logits
+from transformers import Qwen2Config, Qwen2ForCausalLM
 
 from common.domain.controls import Control, ControlValue, ControlVocabulary
 from common.domain.token_features import TokenFeatures
@@ -37,6 +40,63 @@ def test_a_score_does_not_depend_on_what_stands_beside_a_text() -> None:
     together = model.logits(texts, [{}] * 4)
     alone = [model.logits([text], [{}])[0] for text in texts]
     assert together == pytest.approx(alone, abs=1e-5)
+
+
+@pytest.fixture(scope="module")
+def base() -> Qwen2ForCausalLM:
+    torch.manual_seed(1)
+    shape = Qwen2Config(
+        vocab_size=TOKENS, hidden_size=HIDDEN, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2, num_key_value_heads=1
+    )
+    return Qwen2ForCausalLM(shape).eval()
+
+
+def of_kind(kind: str, base: Qwen2ForCausalLM) -> Discriminator:
+    torch.manual_seed(2)
+    config = discriminator_config(VOCABULARY, hidden_size=HIDDEN, kind=kind, channels=16, lora_rank=2)
+    made = Discriminator(config, embedding_VD=base.get_input_embeddings().weight, base=base).eval()
+    for parameter in made.parameters():
+        parameter.data += 0.2 * torch.randn_like(parameter)
+    return made
+
+
+def asked(length: int, *, seed: int) -> TokenFeatures:
+    """With a prompt of another length than the text's."""
+    prompt = np.random.default_rng(seed + 100).integers(0, TOKENS, 3 + seed % 7)
+    return replace(features(length, seed=seed), prompt_ids_P=prompt.astype(np.int32))
+
+
+@pytest.mark.parametrize("kind", ["ids", "lora_head"])
+def test_of_every_kind_a_score_depends_on_text_prompt_and_codes_and_on_nothing_beside_them(kind: str, base) -> None:
+    texts, model = [asked(length, seed=length) for length in (3, 9, 1, 14)], of_kind(kind, base)
+    together = model.logits(texts, [{}] * 4)
+    assert together == pytest.approx([model.logits([text], [{}])[0] for text in texts], abs=1e-5)
+    elsewhere = [replace(text, prompt_ids_P=texts[0].prompt_ids_P) for text in texts]
+    assert model.logits(elsewhere, [{}] * 4)[1:] != pytest.approx(together[1:], abs=1e-4)
+    assert model.logits(texts, [{"style": "concise"}] * 4) != pytest.approx(together, abs=1e-4)
+    assert model.logits([asked(3, seed=50)], [{}]) != pytest.approx(together[:1], abs=1e-4)
+
+
+def test_a_head_on_the_base_borrows_it_and_leaves_it_as_it_was(base) -> None:
+    before = {name: tensor.clone() for name, tensor in base.state_dict().items()}
+    model, ids = of_kind("lora_head", base), torch.arange(6)[None]
+    plain = base(ids).logits
+    model.logits([asked(5, seed=1)], [{}])
+    assert torch.equal(base(ids).logits, plain)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in base.state_dict().items())
+    assert not [name for name in model.state_dict() if "embed" in name]
+    assert sum(tensor.numel() for tensor in model.state_dict().values()) < sum(tensor.numel() for tensor in before.values())
+
+
+def test_lora_changes_nothing_before_it_has_learnt_anything(base) -> None:
+    torch.manual_seed(2)
+    config = discriminator_config(VOCABULARY, hidden_size=HIDDEN, kind="lora_head", channels=16)
+    model = Discriminator(config, embedding_VD=base.get_input_embeddings().weight, base=base).eval()
+    text = asked(4, seed=3)
+    whole = torch.tensor([[*text.prompt_ids_P, *text.ids_T]])
+    with torch.no_grad():
+        expected = base.get_decoder()(input_ids=whole).last_hidden_state[0, len(text.prompt_ids_P) :]
+        torch.testing.assert_close(model.inputs(features_batch([text]))[0], expected)
 
 
 def test_scores_come_in_the_order_given_whatever_the_batch() -> None:
