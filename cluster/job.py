@@ -38,7 +38,8 @@ class Kind:
 
 
 def workers(runtime: RuntimeConfig) -> dict[str, float]:
-    return {"CPU": float(runtime.num_workers)} | ({"GPU": float(runtime.num_workers)} if runtime.use_gpu else {})
+    """What it takes to begin."""
+    return {"CPU": float(runtime.fewest_workers)} | ({"GPU": float(runtime.fewest_workers)} if runtime.use_gpu else {})
 
 
 def train(config: TrainConfig, tell: Tell) -> BaseModel:

@@ -230,7 +230,16 @@ class EvaluationConfig(Frozen):
 
 
 class RuntimeConfig(Frozen):
-    num_workers: int = Field(1, ge=1, description="data-parallel training processes")
+    num_workers: int = Field(1, ge=1, description="data-parallel training processes, at most where `min_workers` is set")
+    min_workers: int | None = Field(
+        None,
+        ge=1,
+        description="train with as few as this many while nodes are away, and with more as they come back; None waits for `num_workers`. "
+        "Ray counts what its nodes have, not what is free of it: keep other work off them",
+    )
+    resize_s: float = Field(
+        60.0, gt=0, description="seconds between looks for a node that came back; growing costs what a lost worker costs"
+    )
     use_gpu: bool = Field(False, description="reserve a GPU for each worker")
     device: Device = Field("auto", description="auto: cuda where use_gpu is set; where CUDA is missing then, the run is refused")
     threads_per_worker: int = Field(2, ge=1, description="OpenMP threads; resuming to the bit wants the same number")
@@ -238,14 +247,28 @@ class RuntimeConfig(Frozen):
         False,
         description="bfloat16 autocast in training forwards, where the processor has it in hardware; else float32, and the run says so",
     )
+    micro_batch: int | None = Field(
+        None, ge=1, description="rows of a worker in one forward and backward pass, gradients added up; None takes all of a step at once"
+    )
+    gradient_checkpointing: bool = Field(
+        False, description="keep layers' inputs only and compute the rest again in the backward pass: less memory, a third more time"
+    )
     max_failures: int = Field(3, ge=0, description="workers lost before the run gives up; each time it resumes from the last checkpoint")
-    checkpoint_every: int = Field(25, ge=1, description="optimiser steps between checkpoints: the most that a killed worker loses")
+    checkpoint_every: int = Field(
+        25, ge=1, description="optimiser steps between checkpoints: the most that a killed worker loses, beside those of one upload"
+    )
     slots: int = Field(64, ge=1, description="sequences decoded at once in rollouts")
 
     @model_validator(mode="after")
     def _visible(self) -> "RuntimeConfig":
         assert self.on in ("cpu", "cuda")
+        if self.min_workers is not None and self.min_workers > self.num_workers:
+            raise ValueError(f"min_workers {self.min_workers} is more than num_workers {self.num_workers}; it is the fewest of them")
         return self
+
+    @property
+    def fewest_workers(self) -> int:
+        return self.num_workers if self.min_workers is None else self.min_workers
 
     @property
     def on(self) -> Literal["cpu", "cuda"]:
@@ -274,12 +297,15 @@ class TrainConfig(Frozen):
 
     @model_validator(mode="after")
     def fits_together(self) -> Self:
-        if self.adversarial.prompts < self.runtime.num_workers:
-            raise ValueError(
-                f"adversarial.prompts {self.adversarial.prompts} leaves some of the {self.runtime.num_workers} workers without one"
-            )
-        if self.sft.batch_size < self.runtime.num_workers:
-            raise ValueError(f"sft.batch_size {self.sft.batch_size} leaves some of the {self.runtime.num_workers} workers without a row")
+        for field, rows in (
+            ("adversarial.prompts", self.adversarial.prompts),
+            ("sft.batch_size", self.sft.batch_size),
+            ("selection.prompts", self.selection.prompts),
+        ):
+            if rows < self.runtime.num_workers:
+                raise ValueError(
+                    f"{field} {rows} leaves some of the {self.runtime.num_workers} workers (runtime.num_workers) without a row"
+                )
         if self.filtering.select_by == "truth" and self.evaluation.truth is None:
             raise ValueError("filtering.select_by: truth needs evaluation.truth, which names it")
         if self.adversarial.throttle_low >= self.adversarial.throttle_high:

@@ -27,7 +27,7 @@ from common.packs.load import load_pack
 from train_app.config import TrainConfig
 from train_app.evaluation.measures import RISK, as_metrics
 from train_app.evaluation.report.render import facts_of, render
-from train_app.runtime.checkpoint import report, resumed
+from train_app.runtime.checkpoint import report, resumed, settled
 from train_app.runtime.final_evaluation import CHOSEN, final_evaluation
 from train_app.runtime.setting_up import open_workbench
 from train_app.runtime.start import Start, begun
@@ -38,6 +38,7 @@ from train_app.stages.plan import run_stages
 from train_app.stages.state import OnProgress, Progress, State
 from train_app.stages.workbench import Workbench
 
+SETTING_UP = "setting up"
 NUM_CANARIES = 4
 NUM_SAMPLES = 20
 """Requests shown in the report."""
@@ -81,15 +82,28 @@ def train(payload: dict[str, object]) -> dict[str, JsonValue]:
         bench = open_workbench(config, inputs=inputs, parallel=parallel)
         if config.runtime.bf16 and not bench.bf16:
             told = "runtime.bf16 was asked for and this processor has none: training goes on in float32"
-            on_progress(Progress(stage="setting up", step=0, total=0, note=told))
-        state = resumed(inputs=inputs, start=lambda: begun(task.start, inputs=inputs))
+            on_progress(Progress(stage=SETTING_UP, step=0, total=0, note=told))
+        state, told = resumed(inputs=inputs, parallel=parallel, start=lambda: begun(task.start, inputs=inputs))
+        for progress in started(state, story, workers=parallel.world_size, most=config.runtime.num_workers, told=told):
+            on_progress(progress)
         save = partial(report, parallel=parallel)
         state = run_stages(state, config, on_progress, bench=bench, save=save, until=task.until)
+        settled()
         if not parallel.leads:
             return {}
         return halt(state, cost) if task.until else finish(state, config, story, on_progress, bench=bench, study=task.study)
     except LiyouError as error:
         return {"error": type(error).__name__, "message": str(error)}
+
+
+def started(state: State, story: Sequence[Progress], *, workers: int, most: int, told: str) -> list[Progress]:
+    """What to say when workers begin together: how many they are and where they go on. Nothing of one that begins a run alone."""
+    if most == 1 and not state.stage:
+        return []
+    start = 1 + sum("workers" in one.metrics for one in story)
+    where = f"go on behind step {state.step} of {state.stage}" if state.stage else "begin"
+    note = f"{workers} of {most} workers {where}" + (f"; {told}" if told else "")
+    return [Progress(stage=SETTING_UP, step=start, total=start, metrics={"workers": float(workers)}, note=note)]
 
 
 def halt(state: State, cost: Mapping[str, float]) -> dict[str, JsonValue]:

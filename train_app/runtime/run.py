@@ -2,7 +2,8 @@
 
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import ray.train
@@ -22,10 +23,22 @@ from common.packs.load import load_pack
 from common.packs.source import located as pack_located
 from common.packs.source import shipped_names
 from train_app.config import TrainConfig
+from train_app.runtime.checkpoint import KEPT
 from train_app.runtime.loop import Task, run_place, train
 from train_app.runtime.start import Checkpointed, Start
 from train_app.runtime.tracking import Tracking, listening, run_mailbox
 from train_app.stages.state import OnProgress
+
+WHERE_AND_HOW_FAST = (
+    "num_workers", "min_workers", "resize_s", "use_gpu", "device", "max_failures", "micro_batch", "gradient_checkpointing",
+)  # fmt: skip
+"""Of `runtime`: what may change when a run goes on, since it changes results by the order of sums only."""
+
+START_TIMEOUT = "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S"
+PATIENT_S, ELASTIC_S = 600, 30
+"""Until workers that were asked for and not given are asked for anew. A fixed number waits for nodes to come, and on a busy machine took
+longer than Ray's minute. An elastic one must look again: Ray's view of the nodes is up to 20 s old, and the number it is started with
+right after a loss is the number before it."""
 
 STATE_VERSION = 2
 """Raise it when what a checkpoint holds changes its meaning; 2: the discriminator has an offset."""
@@ -47,7 +60,7 @@ def run_digest(config: TrainConfig, *, data_digest: str, base_digest: str, pack_
     """Over all that weights and thresholds depend on: the same run may go on elsewhere, with more workers, in another folder, and what was
     begun on another base, pack, prompt or format of states never does."""
     content = config.model_dump(mode="json")
-    for name in ("num_workers", "use_gpu", "device", "max_failures"):
+    for name in WHERE_AND_HOW_FAST:
         del content["runtime"][name]
     del content["out"], content["data"]["snapshot"], content["calibration"]["labels_file"]
     del content["base"]["source"]
@@ -124,9 +137,8 @@ def fit_until(config: TrainConfig, on_progress: OnProgress | None = None, *, unt
 def _run(config: TrainConfig, task: Task, on_progress: OnProgress | None) -> tuple[Mapping[str, object], str]:
     """What the first worker returned, and where the last checkpoint lies."""
     assert ray.is_initialized(), "open a session with cluster.session.connect before fit()"
-    # Workers import torch and transformers first: on a busy machine that took longer than Ray's minute.
-    os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", "600")
-    if config.runtime.on == "cuda":
+    runtime = config.runtime
+    if runtime.on == "cuda":
         _check_cuda()
     place = run_place(config, task.inputs)
     mailbox = run_mailbox(task.inputs[:16])
@@ -136,22 +148,23 @@ def _run(config: TrainConfig, task: Task, on_progress: OnProgress | None) -> tup
     trainer = TorchTrainer(
         train,  # type: ignore[arg-type]  # Ray keeps what it returns; its stubs say it may not
         train_loop_config=payload,
-        torch_config=TorchConfig(backend="nccl" if config.runtime.on == "cuda" else "gloo"),
+        torch_config=TorchConfig(backend="nccl" if runtime.on == "cuda" else "gloo"),
         scaling_config=ray.train.ScalingConfig(
-            num_workers=config.runtime.num_workers,
-            use_gpu=config.runtime.use_gpu,
-            resources_per_worker={"CPU": 1} | ({"GPU": 1} if config.runtime.use_gpu else {}),
+            num_workers=runtime.num_workers if runtime.min_workers is None else (runtime.min_workers, runtime.num_workers),
+            elastic_resize_monitor_interval_s=runtime.resize_s,
+            use_gpu=runtime.use_gpu,
+            resources_per_worker={"CPU": 1} | ({"GPU": 1} if runtime.use_gpu else {}),
         ),
         run_config=ray.train.RunConfig(
             name=place.rpartition("/")[2],
             storage_path=storage_path,
             storage_filesystem=filesystem,
-            failure_config=ray.train.FailureConfig(max_failures=config.runtime.max_failures),
-            checkpoint_config=ray.train.CheckpointConfig(num_to_keep=2),
+            failure_config=ray.train.FailureConfig(max_failures=runtime.max_failures),
+            checkpoint_config=ray.train.CheckpointConfig(num_to_keep=KEPT),
         ),
     )
     try:
-        with listening(mailbox, tracking):
+        with listening(mailbox, tracking), waiting(PATIENT_S if runtime.min_workers is None else ELASTIC_S):
             result = trainer.fit()
     except ray.train.TrainingFailedError as error:
         logging.getLogger(__name__).exception("training failed")
@@ -163,6 +176,19 @@ def _run(config: TrainConfig, task: Task, on_progress: OnProgress | None) -> tup
         raise _error(str(returned["error"]), str(returned["message"]))
     assert result.checkpoint is not None, "every stage ends with a checkpoint"
     return returned, f"s3://{result.checkpoint.path}" if is_bucket(place) else str(result.checkpoint.path)
+
+
+@contextmanager
+def waiting(seconds: float) -> Iterator[None]:
+    """START_TIMEOUT for the runs of a block, unless whoever started this process has set it: Ray Train reads the environment."""
+    if START_TIMEOUT in os.environ:
+        yield
+        return
+    os.environ[START_TIMEOUT] = str(seconds)
+    try:
+        yield
+    finally:
+        del os.environ[START_TIMEOUT]
 
 
 def _check_cuda() -> None:

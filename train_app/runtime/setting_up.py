@@ -38,6 +38,8 @@ def open_workbench(config: TrainConfig, *, inputs: str, parallel: Parallel) -> W
     policy = Policy(
         language, rank=config.lora.rank, alpha=config.lora.alpha, dropout=config.lora.dropout, seed=int(inputs[:12], 16) + config.seed
     )
+    if config.runtime.gradient_checkpointing:
+        policy.recompute_layers()
     if parallel.device.type == "cpu":
         # 1.25 times the rate of sdpa, whose forward pass takes a fifth of a step of the starter base.
         policy.language.model.set_attn_implementation("eager")
@@ -58,6 +60,7 @@ def open_workbench(config: TrainConfig, *, inputs: str, parallel: Parallel) -> W
         bf16=config.runtime.bf16 and has_bf16(parallel.device.type),
         checkpoint_every=config.runtime.checkpoint_every,
         truth=truth_of(config.evaluation.truth) if config.filtering.select_by == "truth" else None,
+        micro_batch=config.runtime.micro_batch,
     )
 
 

@@ -54,6 +54,8 @@ class Tracking:
             self._send()
         for name, value in progress.metrics.items():
             self._board.add_scalar(f"{progress.stage}/{name}", value, progress.step)
+        if progress.note:
+            self._board.add_text(f"{progress.stage}/note", progress.note, progress.step)
         for pair in progress.texts[:1]:
             self._board.add_text(progress.stage, f"{pair.product}\n\nreal: {pair.real}\n\ngenerated: {pair.generated}", progress.step)
         if self._on_progress is not None:

@@ -1,7 +1,13 @@
 """Data-parallel training as plain sums: which part of a batch is mine, and how gradients and figures become those of the whole batch.
 
-Gradients are summed explicitly instead of by a DDP wrapper: an adapter that is switched after wrapping silently loses its synchronisation,
-and a loss is divided by the tokens of the global batch, not by each worker's.
+Gradients are summed explicitly instead of by two DDP wrappers, one around the generator and one around the discriminator:
+- A loss is divided by what the global batch holds (tokens, texts), so summed gradients are those of one worker with the whole batch. DDP
+  averages over workers: right only where all have equally many tokens, and none has an empty share.
+- DDP hooks the parameters that ask for a gradient when it wraps. An adapter that is switched on later is left out, without an error; here
+  each optimiser names its own parameters at every step, so generator and discriminator stay apart and nothing is unused or forgotten.
+- Micro-batches are added up before the one sum; DDP would sum at each backward pass unless it were told not to (`no_sync`).
+- Adapters and discriminator are a few million numbers. Overlapping their sum with the backward pass, which is what DDP gains, saves
+  less than it costs to keep a second view of the model that can neither generate nor save.
 """
 
 from collections.abc import Iterable, Sequence
@@ -58,6 +64,10 @@ class Parallel:
         parts = [[part.tolist() for part in torch.split(value, length.tolist())] for value, length in zip(values, lengths, strict=True)]
         return [parts[index % self.world_size][index // self.world_size] for index in range(sum(len(part) for part in parts))]
 
+    def gather_groups(self, groups: Sequence[Sequence[Sequence[int]]]) -> list[list[list[int]]]:
+        """Several rows made from each of `mine(items)` -> those of all items, in the items' order, however many rows an item has."""
+        return [_unpacked(line) for line in self.gather_rows([_packed(group) for group in groups])]
+
     def _gather(self, values: Tensor) -> list[Tensor]:
         size = torch.tensor([len(values)], device=self.device)
         sizes = [torch.zeros_like(size) for _ in range(self.world_size)]
@@ -72,3 +82,16 @@ class Parallel:
     def barrier(self) -> None:
         if self.world_size > 1:
             dist.barrier()
+
+
+def _packed(rows: Sequence[Sequence[int]]) -> list[int]:
+    """Rows one behind the other, the length of each before it."""
+    return [value for row in rows for value in (len(row), *row)]
+
+
+def _unpacked(line: Sequence[int]) -> list[list[int]]:
+    rows, at = [], 0
+    while at < len(line):
+        rows.append(list(line[at + 1 : at + 1 + line[at]]))
+        at += 1 + line[at]
+    return rows

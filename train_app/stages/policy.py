@@ -10,7 +10,9 @@ from peft import LoraConfig as PeftConfig
 from peft import inject_adapter_in_model
 from peft.tuners.lora import Linear as LoraLinear
 from torch import Tensor, nn
+from transformers.modeling_layers import GradientCheckpointingLayer
 
+from common.errors import UnsupportedModel
 from common.language.base_model import LanguageModel
 
 Adapter = dict[str, Tensor]
@@ -32,6 +34,7 @@ class Policy:
         config = PeftConfig(r=rank, lora_alpha=alpha, lora_dropout=dropout, target_modules="all-linear", task_type="CAUSAL_LM")
         inject_adapter_in_model(config, language.model, adapter_name=SLOT)
         self._layers = {name: module for name, module in language.model.named_modules() if isinstance(module, LoraLinear)}
+        self._recomputed: list[nn.Module] = []
         assert self._layers, "LoRA found no linear layer to adapt"
         for parameter in self.parameters().values():
             parameter.data = parameter.data.float()
@@ -41,6 +44,24 @@ class Policy:
         """Dropout on the adapters' inputs is on while training; `merged` never drops anything."""
         self.language.model.train(training)
         self.merged.model.train(False)
+        for layer in self._recomputed:
+            layer.training = True  # its own flag only says that it recomputes; what it holds keeps its mode
+
+    def recompute_layers(self) -> None:
+        """Gradient checkpointing from here on, in training and in evaluation mode alike: the policy gradient is taken without dropout.
+
+        Raises UnsupportedModel where the architecture cannot. `use_reentrant` would lose all gradients: the base is frozen, so the
+        first layer's input asks for none.
+        """
+        model = self.language.model
+        if not model.supports_gradient_checkpointing:
+            raise UnsupportedModel(
+                f"runtime.gradient_checkpointing: {type(model).__name__} cannot; leave it out and lower runtime.micro_batch"
+            )
+        model.gradient_checkpointing_enable({"use_reentrant": False})
+        model.disable_input_require_grads()
+        self._recomputed = [layer for layer in model.modules() if isinstance(layer, GradientCheckpointingLayer)]
+        self.train(False)
 
     def parameters(self) -> dict[str, nn.Parameter]:
         """Name under which peft saves it -> parameter, in the model's order."""

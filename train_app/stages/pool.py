@@ -42,10 +42,9 @@ def collect(
         mine = bench.parallel.mine(chunks[step])
         groups = bench.write([examples[index].context for index in mine], k=k, stage=stage, step=step)
         kept = [choose(examples[index].context, group) for index, group in zip(mine, groups, strict=True)]
-        # One row for each example, so that workers' rows interleave; kept texts stand one behind the other with their lengths before them.
-        packed = [[value for one in group for value in (len(written(one)), *written(one))] for group in kept]
-        for index, line in zip(chunks[step], bench.parallel.gather_rows(packed), strict=True):
-            rows += [[index, *ids] for ids in _unpacked(line)]
+        gathered = bench.parallel.gather_groups([[written(one) for one in group] for group in kept])
+        for index, texts in zip(chunks[step], gathered, strict=True):
+            rows += [[index, *ids] for ids in texts]
         shown = [
             TextPair(product=examples[i].context.product.title, real=examples[i].text, generated=group[0].text)
             for i, group in zip(mine, kept, strict=True)
@@ -61,11 +60,3 @@ def collect(
 def pooled(state: State) -> list[tuple[int, tuple[int, ...]]]:
     """(index of the example, ids) of every text in the pool."""
     return [(row[0], tuple(row[1:])) for row in unpack_rows(state.group(GROUP))]
-
-
-def _unpacked(line: Sequence[int]) -> list[list[int]]:
-    texts, at = [], 0
-    while at < len(line):
-        texts.append(list(line[at + 1 : at + 1 + line[at]]))
-        at += 1 + line[at]
-    return texts

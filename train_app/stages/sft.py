@@ -153,12 +153,20 @@ def ce_step(
     bench.seed_step(stage, step)
     bench.policy.train(True)
     optimiser.zero()
-    loss = cross_entropy(bench, bench.parallel.mine(batch), tokens=tokens)
-    if loss.requires_grad:
-        loss.backward()  # type: ignore[no-untyped-call]
+    loss = backward_of(bench, bench.parallel.mine(batch), tokens=tokens)
     bench.policy.train(False)
     norm = optimiser.step(bench.parallel, learning_rate=learning_rate)
-    return bench.parallel.sum([float(loss.detach())])[0], norm
+    return bench.parallel.sum([loss])[0], norm
+
+
+def backward_of(bench: Workbench, rows: Sequence[Row], *, tokens: float, weight: float = 1.0) -> float:
+    """Adds the gradients of `weight` times the rows' cross-entropy, a micro-batch at a time; the cross-entropy."""
+    total = 0.0
+    for part in bench.micro_batches(rows):
+        loss = cross_entropy(bench, part, tokens=tokens)
+        (weight * loss).backward()  # type: ignore[no-untyped-call]
+        total += float(loss.detach())
+    return total
 
 
 def _kept(state: State, bench: Workbench, optimiser: Optimiser, best: Mapping[str, Tensor]) -> State:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from torch import nn
@@ -25,6 +26,7 @@ from train_app.stages.discriminator.spectral import spectrally_normalised
 from train_app.stages.parallel import Parallel
 from train_app.stages.policy import Policy
 
+Row = TypeVar("Row")
 FEATURE_BATCH = 32
 
 
@@ -56,6 +58,13 @@ class Workbench:
     checkpoint_every: int = 25
     truth: Callable[[str, Context], bool] | None = None
     """A ground truth, for `filtering.select_by: truth` and nothing else."""
+    micro_batch: int | None = None
+    """Rows in one forward and backward pass on a worker."""
+
+    def micro_batches(self, rows: Sequence[Row]) -> list[list[Row]]:
+        """A worker's rows in the parts whose gradients are added up. Sums of losses over global counts: the parts change nothing else."""
+        size = self.micro_batch or max(1, len(rows))
+        return [list(rows[start : start + size]) for start in range(0, len(rows), size)]
 
     def seed(self, stage: str, step: int, item: str = "") -> int:
         return sequence_seed(run=self.run, stage=stage, step=step, item=item, codes={}, candidate=0)

@@ -35,7 +35,7 @@ from train_app.stages.discriminator.training import (
     weights_of,
 )
 from train_app.stages.optimisation import Optimiser
-from train_app.stages.sft import cross_entropy, encode_rows, num_answer_tokens
+from train_app.stages.sft import backward_of, encode_rows, num_answer_tokens
 from train_app.stages.state import OnProgress, Progress, Save, State, TextPair, pack_rows, tensors_digest, unpack_rows
 from train_app.stages.workbench import Answer, Workbench, written
 
@@ -91,9 +91,10 @@ def adversarial_round(
         informed = discriminator_pays(vitals.accuracy, config)
         rollout = roll_out(bench, examples, discriminator, config, rows=rows, stage=stage, step=step, informed=informed)
         fakes: dict[int, list[tuple[int, ...]]] = {}
-        current = [(i, written(one)) for i, group in zip(rollout.indices, rollout.groups, strict=True) for one in group]
-        gathered = bench.parallel.gather_rows([[i, *ids] for i, ids in current])
-        current = [(row[0], tuple(row[1:])) for row in gathered]
+        gathered = bench.parallel.gather_groups(
+            [[(index, *written(one)) for one in group] for index, group in zip(rollout.indices, rollout.groups, strict=True)]
+        )
+        current = [(row[0], tuple(row[1:])) for group in gathered for row in group]
         old = replay.draw(len(current) // 2, seed=bench.seed(stage, step, "replay"))
         half = len(current) - len(old)
         for index, ids in [*random.Random(bench.seed(stage, step, "fakes")).sample(current, half), *old]:
@@ -169,9 +170,8 @@ def roll_out(
     }
     summed = bench.parallel.sum([*measures.values(), float(len(flat))])
     means = dict(zip(measures, (value / summed[-1] for value in summed[:-1]), strict=True))
-    spread = variety([candidate.text for candidate in flat])
-    shares = bench.parallel.sum([value / bench.parallel.world_size for value in spread.values()])
-    return Rollout(indices, groups, advantage_BK, means | dict(zip(spread, shares, strict=True)))
+    texts = bench.parallel.gather_groups([[[ord(char) for char in one.text] for one in group] for group in groups])
+    return Rollout(indices, groups, advantage_BK, means | variety(["".join(map(chr, text)) for group in texts for text in group]))
 
 
 def policy_step(
@@ -188,52 +188,52 @@ def policy_step(
     informed: bool,
 ) -> dict[str, float]:
     """Policy gradient (or the discriminator's own, by relaxation), KL to the SFT adapter, cross-entropy and contrast on real rows in one
-    gradient. No dropout: KL is exactly 0 at the start."""
+    step. No dropout: KL is exactly 0 at the start."""
     model = bench.policy.language.model
-    encoded = [
-        bench.encoded(Answer(examples[index].context, written(one)))
-        for index, group in zip(rollout.indices, rollout.groups, strict=True)
-        for one in group
-    ]
-    ids, starts = [row for row, _ in encoded], [start for _, start in encoded]
-    own_tokens = float(num_answer_tokens(encoded))
-    tokens, texts = bench.parallel.sum([own_tokens, float(len(encoded))])
+    flat = [(index, k, one) for index, group in zip(rollout.indices, rollout.groups, strict=True) for k, one in enumerate(group)]
+    encoded = [bench.encoded(Answer(examples[index].context, written(one))) for index, _, one in flat]
+    tokens, texts = bench.parallel.sum([float(num_answer_tokens(encoded)), float(len(encoded))])
+    parts = bench.micro_batches(list(zip(encoded, flat, rollout.advantage_BK.flatten().tolist(), strict=True)))
     with torch.no_grad(), bench.policy.holding(reference):
-        anchors = answer_logprobs(model, ids, prompt_lens=starts)
+        anchors = [answer_logprobs(model, [ids for (ids, _), *_ in part], prompt_lens=[at for (_, at), *_ in part]) for part in parts]
     optimiser.zero()
-    states = teacher_forced(model, ids, prompt_lens=starts)
-    kl = torch.stack([kl_k3(s.logprob_T, anchor).sum() for s, anchor in zip(states, anchors, strict=True)]).sum() / tokens
-    entropy = torch.stack([s.entropy_T.detach().sum() for s in states]).sum() / tokens
-    if config.mode == "gumbel":
-        flat = [(i, k, one) for i, group in zip(rollout.indices, rollout.groups, strict=True) for k, one in enumerate(group)]
-        relaxed = gumbel_loss(
-            model,
-            discriminator,
-            states,
-            [one.features for _, _, one in flat if one.features is not None],
-            [examples[i].context.controls for i, _, _ in flat],
-            kind=bench.discriminator.loss,
-            temperature=temperature_at(step, config),
-            drawn_at=bench.decoding.temperature,
-            seeds=[bench.seed(stage, step, f"gumbel {i} {k}") for i, k, _ in flat],
-        )
-        gradient = config.weights.realism * float(informed) * relaxed / texts
-    else:
-        advantage_B = rollout.advantage_BK.flatten().to(bench.parallel.device)
-        gradient = policy_loss([s.logprob_T for s in states], advantage_B, max_tokens=bench.decoding.max_new_tokens, num_texts=int(texts))
+    totals = {"policy_loss": 0.0, "kl": 0.0, "entropy": 0.0}
+    for part, anchor in zip(parts, anchors, strict=True):
+        states = teacher_forced(model, [ids for (ids, _), *_ in part], prompt_lens=[at for (_, at), *_ in part])
+        kl = torch.stack([kl_k3(s.logprob_T, of).sum() for s, of in zip(states, anchor, strict=True)]).sum() / tokens
+        entropy = torch.stack([s.entropy_T.detach().sum() for s in states]).sum() / tokens
+        if config.mode == "gumbel":
+            relaxed = gumbel_loss(
+                model,
+                discriminator,
+                states,
+                [one.features for _, (_, _, one), _ in part if one.features is not None],
+                [examples[index].context.controls for _, (index, _, _), _ in part],
+                kind=bench.discriminator.loss,
+                temperature=temperature_at(step, config),
+                drawn_at=bench.decoding.temperature,
+                seeds=[bench.seed(stage, step, f"gumbel {index} {k}") for _, (index, k, _), _ in part],
+            )
+            gradient = config.weights.realism * float(informed) * relaxed / texts
+        else:
+            advantage_B = torch.tensor([advantage for *_, advantage in part], device=bench.parallel.device)
+            gradient = policy_loss(
+                [s.logprob_T for s in states], advantage_B, max_tokens=bench.decoding.max_new_tokens, num_texts=int(texts)
+            )
+        (gradient + config.kl_weight * kl).backward()  # type: ignore[no-untyped-call]
+        for name, value in (("policy_loss", gradient), ("kl", kl), ("entropy", entropy)):
+            totals[name] += float(value.detach())
     train = bench.splits.train
     real = random.Random(bench.seed(stage, step, "real")).sample(train, min(config.ce_rows, len(train)))
     rows = encode_rows(bench, real)
-    ce = cross_entropy(bench, bench.parallel.mine(rows), tokens=float(num_answer_tokens(rows)))
-    loss = gradient + config.kl_weight * kl + config.ce_weight * ce
-    told = {"policy_loss": gradient, "kl": kl, "entropy": entropy, "ce_loss": ce}
+    totals["ce_loss"] = backward_of(bench, bench.parallel.mine(rows), tokens=float(num_answer_tokens(rows)), weight=config.ce_weight)
     if config.contrastive_weight:
-        told["contrastive_loss"] = contrastive_loss(bench, real, margin=config.contrastive_margin, stage=stage, step=step)
-        loss = loss + config.contrastive_weight * told["contrastive_loss"]
-    loss.backward()  # type: ignore[no-untyped-call]
+        apart = contrastive_loss(bench, real, margin=config.contrastive_margin, stage=stage, step=step)
+        if apart.requires_grad:
+            (config.contrastive_weight * apart).backward()  # type: ignore[no-untyped-call]
+        totals["contrastive_loss"] = float(apart.detach())
     norm = optimiser.step(bench.parallel)
-    summed = bench.parallel.sum([float(value.detach()) for value in told.values()])
-    return dict(zip(told, summed, strict=True)) | {"grad_norm": norm}
+    return dict(zip(totals, bench.parallel.sum(list(totals.values())), strict=True)) | {"grad_norm": norm}
 
 
 def _texts(rollout: Rollout, examples: Sequence[Example]) -> tuple[TextPair, ...]:

@@ -101,16 +101,19 @@ def discriminator_step(
     """
     sizes = [len(batch), sum(one.perturbed is not None for one in batch), sum(one.mismatched is not None for one in batch)]
     picked = [one.fakes[(seed + row) % len(one.fakes)] for row, one in enumerate(batch)]
-    mine, fakes = bench.parallel.mine(batch), bench.parallel.mine(picked)
+    mixes = (
+        torch.rand(len(batch), generator=torch.Generator().manual_seed(seed)).tolist() if config.gradient_penalty else [0.0] * len(batch)
+    )
     discriminator.train()
     one_power_iteration(discriminator)
     optimiser.zero()
-    loss, right = torch.zeros((), device=bench.parallel.device), [0.0, 0.0]
+    total, right = 0.0, [0.0, 0.0]
     ordered = {"samples": [0.0, 0.0], "wrong": [0.0, 0.0]}
-    if mine:
+    for part in bench.micro_batches(bench.parallel.mine(list(zip(batch, picked, mixes, strict=True)))):
+        mine, fakes = [one for one, _, _ in part], [fake for _, fake, _ in part]
         real, fake = _out(discriminator, [one.real for one in mine]), _out(discriminator, fakes)
-        right = [float((real.logit_B > 0).sum()), float((fake.logit_B < 0).sum())]
-        ordered["samples"] = _ordered(real.logit_B, fake.logit_B)
+        right = [right[0] + float((real.logit_B > 0).sum()), right[1] + float((fake.logit_B < 0).sum())]
+        ordered["samples"] = _added(ordered["samples"], _ordered(real.logit_B, fake.logit_B))
         share = len(mine) / sizes[0]
         loss = share * discriminator_loss(config.loss, real.logit_B, fake.logit_B, real_target=config.real_target)
         loss = loss + share * config.control_weight * _control_loss(discriminator, real, [one.real for one in mine])
@@ -119,20 +122,21 @@ def discriminator_step(
             if rows:
                 wrong_B = _out(discriminator, [getattr(mine[row], name) for row in rows]).logit_B
                 loss = loss + config.mismatch_weight / 2 * len(rows) / size * wrong_text_loss(config.loss, wrong_B, real.logit_B[rows])
-                ordered["wrong"] = [sum(pair) for pair in zip(ordered["wrong"], _ordered(real.logit_B[rows], wrong_B), strict=True)]
+                ordered["wrong"] = _added(ordered["wrong"], _ordered(real.logit_B[rows], wrong_B))
         if config.gradient_penalty:
             reals, others = (features_batch([one.features for one in texts]).to(loss.device) for texts in ([m.real for m in mine], fakes))
             codes = discriminator.code_indices([one.real.controls for one in mine])
-            mix_B = torch.rand(len(mine), generator=torch.Generator().manual_seed(seed)).to(loss.device)
+            mix_B = torch.tensor([mix for _, _, mix in part], device=loss.device)
             loss = loss + share * config.gradient_penalty * gradient_penalty(discriminator, reals, others, codes, mix_B=mix_B)
         if config.r1 and step % config.r1_every == 0:
             reals = features_batch([one.real.features for one in mine]).to(loss.device)
             codes = discriminator.code_indices([one.real.controls for one in mine])
             loss = loss + share * config.r1 * config.r1_every * r1_penalty(discriminator, reals, codes)
         loss.backward()  # type: ignore[no-untyped-call]
+        total += float(loss.detach())
     norm = optimiser.step(bench.parallel)
     discriminator.eval()
-    summed = bench.parallel.sum([float(loss.detach()), *right, *ordered["samples"], *ordered["wrong"]])
+    summed = bench.parallel.sum([total, *right, *ordered["samples"], *ordered["wrong"]])
     num_wrong = sizes[1] + sizes[2]
     return {
         "discriminator_loss": summed[0],
@@ -148,6 +152,10 @@ def _ordered(real_B: Tensor, other_B: Tensor) -> list[float]:
     """Pairs in which the real text stands above, ties counted half, and ties."""
     ties = float((real_B == other_B).sum())
     return [float((real_B > other_B).sum()) + ties / 2, ties]
+
+
+def _added(one: Sequence[float], other: Sequence[float]) -> list[float]:
+    return [a + b for a, b in zip(one, other, strict=True)]
 
 
 def train_discriminator(
