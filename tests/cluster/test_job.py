@@ -46,6 +46,8 @@ def test_what_is_missing_is_told_with_what_is_asked() -> None:
 def test_each_kind_says_what_it_needs() -> None:
     train = load_config(config_path("smoke"), TrainConfig, ["runtime.num_workers=2", "runtime.use_gpu=true"])
     assert KINDS["train"].needs(train) == {"CPU": 2.0, "GPU": 2.0}
+    elastic = load_config(config_path("smoke"), TrainConfig, ["runtime.num_workers=2", "runtime.min_workers=1"])
+    assert KINDS["train"].needs(elastic) == {"CPU": 1.0}, "it begins with what is there"
     study = read_study("demo", ["max_concurrent=3"])
     assert KINDS["tune"].needs(study) == {"CPU": 6.0}, "a driver and a worker for each trial"
     asked = parse({"bundle": "prod", "snapshot": "s"}, KINDS["evaluate"].model, source="test")

@@ -135,9 +135,13 @@ def one_thread():
 
 @pytest.fixture
 def tiny_shop(tmp_path) -> TrainConfig:
+    return make_tiny_shop(tmp_path)
+
+
+def make_tiny_shop(folder: Path) -> TrainConfig:
     """A snapshot and a base on disk, and the configuration of a run on them that takes seconds."""
-    raw, parts = tmp_path / "raw", make_splits()
-    raw.mkdir()
+    raw, parts = folder / "raw", make_splits()
+    raw.mkdir(parents=True)
     examples = all_examples(parts) + make_examples(120, prefix="more")
     products = [
         {
@@ -153,15 +157,15 @@ def tiny_shop(tmp_path) -> TrainConfig:
     reasons = [{"product_id": one.product_id, "text": one.text, "labels": one.labels, "provenance": {"source": "test"}} for one in examples]
     for name, rows in (("products", products), ("reasons", reasons)):
         (raw / f"{name}.jsonl").write_bytes(b"\n".join(orjson.dumps(row) for row in rows))
-    build_snapshot(raw, out=tmp_path / "snapshot")
+    build_snapshot(raw, out=folder / "snapshot")
     language = make_language(examples)
-    language.model.save_pretrained(tmp_path / "base")
-    language.tokenizer.save_pretrained(tmp_path / "base")
+    language.model.save_pretrained(folder / "base")
+    language.tokenizer.save_pretrained(folder / "base")
     smoke = Path(__file__).resolve().parents[2] / "train_app" / "configs" / "smoke.yaml"
     overrides = [
-        f"data.snapshot={tmp_path / 'snapshot'}",
-        f"out={tmp_path / 'out'}",
-        f"base.source={tmp_path / 'base'}",
+        f"data.snapshot={folder / 'snapshot'}",
+        f"out={folder / 'out'}",
+        f"base.source={folder / 'base'}",
         "discriminator.rows=12",
         "decoding.max_new_tokens=16",
     ]

@@ -4,7 +4,7 @@ import pytest
 
 from common.config import load_config
 from common.errors import ConfigError
-from train_app.config import TrainConfig
+from train_app.config import RuntimeConfig, TrainConfig
 
 PRESETS = sorted((Path(__file__).resolve().parents[2] / "train_app" / "configs").glob("*.yaml"))
 
@@ -34,8 +34,16 @@ def test_a_value_out_of_range_names_field_and_value() -> None:
 
 
 def test_a_batch_smaller_than_the_workers_is_refused() -> None:
-    with pytest.raises(ConfigError, match="without a row"):
-        load_config(PRESETS[0], TrainConfig, ["sft.batch_size=1", "runtime.num_workers=2"])
+    for field in ("sft.batch_size", "adversarial.prompts", "selection.prompts"):
+        with pytest.raises(ConfigError, match=rf"{field} 1 leaves some of the 2 workers.*without a row"):
+            load_config(PRESETS[0], TrainConfig, [f"{field}=1", "runtime.num_workers=2"])
+
+
+def test_the_fewest_workers_are_not_more_than_there_are() -> None:
+    assert RuntimeConfig(num_workers=3, min_workers=1).fewest_workers == 1
+    assert RuntimeConfig(num_workers=3).fewest_workers == 3
+    with pytest.raises(ValueError, match="min_workers 4 is more than num_workers 3"):
+        RuntimeConfig(num_workers=3, min_workers=4)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """One Ray session: a whole run, the worker killed in its middle, the same run again."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -10,15 +11,17 @@ from cluster.session import connect
 from common.bundle.load import load_bundle
 from common.errors import BadInput, ConfigError, NoResources, Unavailable
 from train_app.config import RuntimeConfig
-from train_app.runtime.loop import public_config
-from train_app.runtime.run import absolute, fit, run_digest
+from train_app.runtime.loop import SETTING_UP, public_config, started
+from train_app.runtime.run import START_TIMEOUT, absolute, fit, run_digest, waiting
 from train_app.runtime.tracking import run_mailbox
+from train_app.stages.state import State
 
 
 def test_the_name_of_a_run_is_its_configuration_and_its_data_and_not_where_it_runs(tiny_shop) -> None:
     read = {"data_digest": "d", "base_digest": "b", "pack_digest": "p"}
     name = run_digest(tiny_shop, **read)
-    moved = tiny_shop.model_copy(update={"out": "elsewhere", "runtime": tiny_shop.runtime.model_copy(update={"num_workers": 2})})
+    there = {"num_workers": 2, "min_workers": 1, "resize_s": 1.0, "micro_batch": 2, "gradient_checkpointing": True}
+    moved = tiny_shop.model_copy(update={"out": "elsewhere", "runtime": tiny_shop.runtime.model_copy(update=there)})
     assert run_digest(moved, **read) == name
     for changed in read:
         assert run_digest(tiny_shop, **{**read, changed: "other"}) != name
@@ -56,6 +59,27 @@ def test_the_device_is_where_it_runs_and_follows_what_is_reserved(tiny_shop) -> 
     assert run_digest(on_gpus, **read) == run_digest(tiny_shop, **read)
 
 
+def test_workers_say_how_many_they_are_and_where_they_go_on() -> None:
+    begun, middle = State("inputs"), State("inputs", "sft", 25)
+    assert started(begun, [], workers=1, most=1, told="") == []
+    first = started(begun, [], workers=3, most=3, told="")
+    (second,) = started(middle, first, workers=2, most=3, told="the newest checkpoint was passed over: damaged")
+    assert [one.note for one in first] == ["3 of 3 workers begin"]
+    assert second.note == "2 of 3 workers go on behind step 25 of sft; the newest checkpoint was passed over: damaged"
+    assert (second.step, second.metrics) == (2, {"workers": 2.0}), "a point for each start"
+
+
+def test_how_long_workers_are_waited_for_is_the_runs_own_unless_the_operator_says(monkeypatch) -> None:
+    monkeypatch.delenv(START_TIMEOUT, raising=False)
+    with waiting(30):
+        assert os.environ[START_TIMEOUT] == "30"
+    assert START_TIMEOUT not in os.environ
+    monkeypatch.setenv(START_TIMEOUT, "5")
+    with waiting(30):
+        assert os.environ[START_TIMEOUT] == "5"
+    assert os.environ[START_TIMEOUT] == "5"
+
+
 @pytest.mark.ray
 @pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is here")
 @pytest.mark.filterwarnings("default")
@@ -86,5 +110,7 @@ def test_a_run_ends_in_a_bundle_that_loads_and_the_same_run_again_gives_the_same
     assert bundle.discriminator is not None
     lines = [json.loads(line) for line in (Path(result.run_path) / "metrics.jsonl").read_text().splitlines()]
     assert {line["stage"] for line in lines} >= {"sft", "discriminator", "adversarial 1", "filtering 1", "selection", "evaluation"}
-    assert {one.stage for one in seen} == {line["stage"] for line in lines}
+    (resumed,) = [line for line in lines if line["stage"] == SETTING_UP]
+    assert resumed["note"].startswith("1 of 1 workers go on behind step"), "said by the second run, which found all done"
+    assert {one.stage for one in seen} == {line["stage"] for line in lines} - {SETTING_UP}
     assert list((Path(result.run_path) / "tensorboard").iterdir())

@@ -36,3 +36,13 @@ def test_bf16_is_used_where_the_processor_has_it(tiny_shop, monkeypatch, hardwar
     for asked in (True, False):
         config = tiny_shop.model_copy(update={"runtime": tiny_shop.runtime.model_copy(update={"bf16": asked})})
         assert open_workbench(config, inputs="a" * 64, parallel=Parallel()).bf16 is (asked and hardware)
+
+
+def test_layers_are_computed_again_and_rows_taken_in_parts_where_that_is_asked(tiny_shop) -> None:
+    for asked in (True, False):
+        changed = {"gradient_checkpointing": asked, "micro_batch": 3 if asked else None}
+        config = tiny_shop.model_copy(update={"runtime": tiny_shop.runtime.model_copy(update=changed)})
+        bench = open_workbench(config, inputs="a" * 64, parallel=Parallel())
+        assert bench.policy.language.model.is_gradient_checkpointing is asked
+        assert not bench.policy.merged.model.is_gradient_checkpointing, "what writes keeps its cache"
+        assert bench.micro_batches([1, 2, 3, 4]) == ([[1, 2, 3], [4]] if asked else [[1, 2, 3, 4]])

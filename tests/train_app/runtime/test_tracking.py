@@ -1,6 +1,7 @@
 import queue
 
 import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from common.artifacts.storage import S3Storage, open_storage
 from common.errors import StorageUnreachable
@@ -16,6 +17,16 @@ def test_a_run_tells_its_story_in_a_file_and_to_whoever_listens(tmp_path) -> Non
         mailbox.put(EVENT.model_dump_json())
     assert seen == [EVENT]
     assert read_story(tmp_path) == [EVENT]
+
+
+def test_tensorboard_has_the_notes_too(tmp_path) -> None:
+    tracking = Tracking(tmp_path)
+    tracking.write(Progress(stage="setting up", step=2, total=2, metrics={"workers": 2.0}, note="2 of 3 workers go on"))
+    tracking.close()
+    board = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
+    assert board.Scalars("setting up/workers")[0].value == 2
+    (note,) = board.Tensors("setting up/note/text_summary")
+    assert note.tensor_proto.string_val == [b"2 of 3 workers go on"]
 
 
 def test_a_resumed_run_goes_on_in_the_same_file(tmp_path) -> None:

@@ -51,12 +51,13 @@ FILTERING = FilteringConfig(
 )
 SIZES = {"train": 48, "discriminator": 40, "validation": 12, "calibration": 8, "test": 4, "evaluator": 0}
 Told = list[dict[str, float]]
-Recorded = dict[str, list[list[int]]]
+RECORDED: dict[str, list[list[int]]] = {}
+"""Stage, step and product -> ids of its samples."""
 Stage = Callable[..., State]
 
 
-def bench_of(parallel: Parallel, recorded: Recorded, *, micro_batch: int | None) -> Workbench:
-    """Dropout 0, and samples that are written down the first time and read afterwards."""
+def bench_of(parallel: Parallel, *, micro_batch: int | None = None) -> Workbench:
+    """Dropout 0."""
     bench = replace(
         new_bench(parallel=parallel, checkpoint_every=1000),
         splits=Splits(**{name: make_examples(size, prefix=name) for name, size in SIZES.items()}),
@@ -66,17 +67,22 @@ def bench_of(parallel: Parallel, recorded: Recorded, *, micro_batch: int | None)
     for module in bench.policy.language.model.modules():
         if isinstance(module, nn.Dropout):
             module.p = 0.0
+    return bench
+
+
+def record() -> None:
+    """From here on samples are written down the first time they are drawn, and read afterwards."""
     draw = Workbench.write
 
     def write(self: Workbench, contexts: list[Context], *, k: int, stage: str, step: int, decoding: object = None) -> list[list[Candidate]]:
         names = [f"{stage} {step} {context.product.product_id}" for context in contexts]
-        if not all(name in recorded for name in names):
+        if not all(name in RECORDED for name in names):
+            assert (self.parallel.world_size, self.micro_batch) == (1, None), "everything is on the record"
             groups = draw(self, contexts, k=k, stage=stage, step=step)
-            recorded.update({name: [list(written(one)) for one in group] for name, group in zip(names, groups, strict=True)})
-        return [[as_candidate(self, context, ids) for ids in recorded[name]] for name, context in zip(names, contexts, strict=True)]
+            RECORDED.update({name: [list(written(one)) for one in group] for name, group in zip(names, groups, strict=True)})
+        return [[as_candidate(self, context, ids) for ids in RECORDED[name]] for name, context in zip(names, contexts, strict=True)]
 
     Workbench.write = write  # type: ignore[method-assign]
-    return bench
 
 
 def as_candidate(bench: Workbench, context: Context, ids: list[int]) -> Candidate:
@@ -102,37 +108,44 @@ def tune(state: State, on_progress: Callable[[Progress], None], **shared: object
     return sft(state, SFT, on_progress, **shared)
 
 
-def trained(begins: dict[str, State], bench: Workbench) -> dict[str, object]:
-    """What each stage told from its recorded beginning, and the weights that it left."""
-    found: dict[str, object] = {}
-    for name, stage in (("sft", tune), ("discriminator", fit), ("adversarial", fool), ("filtering", learn)):
-        told: Told = []
-        on_progress = lambda progress, told=told: told.append(dict(progress.metrics))  # noqa: E731
-        left = stage(begins[name], on_progress, bench=bench, save=lambda state: None)
-        weights = {key: tensor.flatten().tolist() for key, tensor in left.tensors.items() if key.startswith(("policy/", "discriminator/"))}
-        found[name] = {"told": told[-STEPS:] if name != "discriminator" else told[1 : 1 + STEPS], "weights": weights}
+def told_by(name: str, state: State, bench: Workbench) -> tuple[State, dict[str, object]]:
+    """A stage from its beginning; what it told at each step, and the weights that it left."""
+    told: Told = []
+    left = STAGES[name](state, lambda progress: told.append(dict(progress.metrics)), bench=bench, save=lambda state: None)
+    weights = {key: tensor.flatten().tolist() for key, tensor in left.tensors.items() if key.startswith(("policy/", "discriminator/"))}
+    return left, {
+        "told": [metrics for metrics in told if "grad_norm" in metrics or "discriminator_grad_norm" in metrics],
+        "weights": weights,
+    }
+
+
+def alone(bench: Workbench) -> tuple[dict[str, State], dict[str, object]]:
+    """One worker goes through all stages: the state at the beginning of each, and what it told."""
+    nothing = lambda progress: None  # noqa: E731
+    shared: dict[str, object] = {"bench": bench, "save": lambda state: None}
+    begins, found = {"sft": State(bench.run)}, {}
+    state, found["sft"] = told_by("sft", begins["sft"], bench)
+    begins["discriminator"] = collect(state, bench.splits.discriminator, nothing, stage="samples", k=1, **shared)
+    bench.load(state.group("policy"))
+    begins["adversarial"], found["discriminator"] = told_by("discriminator", begins["discriminator"], bench)
+    state, found["adversarial"] = told_by("adversarial", begins["adversarial"], bench)
+    begins["filtering"] = collect_best(state, FILTERING, nothing, stage="kept", **shared)
+    _, found["filtering"] = told_by("filtering", begins["filtering"], bench)
+    return begins, found
+
+
+def again(begins: dict[str, State], bench: Workbench) -> dict[str, object]:
+    found = {}
+    for name, state in begins.items():
+        bench.load(state.group("policy") or bench.policy.adapter())
+        found[name] = told_by(name, state, bench)[1]
     return found
 
 
-def recording(bench: Workbench) -> dict[str, State]:
-    """The state at the beginning of each stage, all by one worker."""
-    nothing = lambda progress: None  # noqa: E731
-    shared: dict[str, object] = {"bench": bench, "save": lambda state: None}
-    begins = {"sft": State(bench.run)}
-    state = tune(begins["sft"], nothing, **shared)
-    begins["discriminator"] = state = collect(state, bench.splits.discriminator, nothing, stage="samples", k=1, **shared)
-    bench.load(state.group("policy"))
-    begins["adversarial"] = state = fit(state, nothing, **shared)
-    state = fool(state, nothing, **shared)
-    begins["filtering"] = collect_best(state, FILTERING, nothing, stage="kept", **shared)
-    return begins
-
-
-def worker(rank: int, world_size: int, store: str, begins: dict[str, State], recorded: Recorded, file: str) -> None:
+def worker(rank: int, world_size: int, store: str, begins: dict[str, State], file: str) -> None:
     try:
         dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=world_size)
-        bench = bench_of(Parallel(rank, world_size), recorded, micro_batch=None)
-        Path(f"{file}.{world_size}.{rank}").write_text(json.dumps(trained(begins, bench)))
+        Path(f"{file}.{world_size}.{rank}").write_text(json.dumps(again(begins, bench_of(Parallel(rank, world_size)))))
         dist.destroy_process_group()
     except BaseException:
         traceback.print_exc()
@@ -141,13 +154,13 @@ def worker(rank: int, world_size: int, store: str, begins: dict[str, State], rec
 
 def main(file: str) -> None:
     torch.set_num_threads(1)
-    recorded: Recorded = {}
-    begins = recording(bench_of(Parallel(), recorded, micro_batch=None))
+    record()
+    begins, told = alone(bench_of(Parallel()))
+    found = {"alone": [told]}
     fork = multiprocessing.get_context("fork")
-    found = {}
     for world_size in (2, 3):
         with tempfile.TemporaryDirectory() as folder:
-            given = (world_size, f"{folder}/store", begins, recorded, file)
+            given = (world_size, f"{folder}/store", begins, file)
             processes = [fork.Process(target=worker, args=(rank, *given)) for rank in range(world_size)]
             for process in processes:
                 process.start()
@@ -155,12 +168,11 @@ def main(file: str) -> None:
                 process.join()
             assert all(process.exitcode == 0 for process in processes), f"{world_size} workers failed"
         found[f"{world_size} workers"] = [json.loads(Path(f"{file}.{world_size}.{rank}").read_text()) for rank in range(world_size)]
-    draw_size = len(recorded)
-    for name, micro_batch in (("alone", None), ("in parts of 5", 5)):
-        found[name] = [trained(begins, bench_of(Parallel(), recorded, micro_batch=micro_batch))]
-    assert len(recorded) == draw_size, "everything came from the record"
+    found["in parts of 5"] = [again(begins, bench_of(Parallel(), micro_batch=5))]
     Path(file).write_text(json.dumps(found))
 
+
+STAGES: dict[str, Stage] = {"sft": tune, "discriminator": fit, "adversarial": fool, "filtering": learn}
 
 if __name__ == "__main__":
     main(sys.argv[1])

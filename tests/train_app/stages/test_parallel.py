@@ -34,7 +34,8 @@ for _ in range(10):
     loss.backward()
     optimiser.step(parallel)
 rows = parallel.gather_rows([[row, *range(row)] for row in parallel.mine(range(5))])
-print(json.dumps({"weight": layer.weight.flatten().tolist(), "rows": rows, "sum": parallel.sum([1.0, rank])}))
+groups = parallel.gather_groups([[[row, number] for number in range(1 + row % 3)] for row in parallel.mine(range(5))])
+print(json.dumps({"weight": layer.weight.flatten().tolist(), "rows": rows, "groups": groups, "sum": parallel.sum([1.0, rank])}))
 if world > 1:
     dist.destroy_process_group()
 """
@@ -63,6 +64,10 @@ def test_two_workers_take_the_steps_of_one_and_stay_equal(pair, tmp_path) -> Non
 def test_gathered_rows_stand_in_the_items_order_on_every_worker(pair) -> None:
     assert pair[0]["rows"] == pair[1]["rows"] == [[row, *range(row)] for row in range(5)]
     assert pair[0]["sum"] == pair[1]["sum"] == [2, 1]
+
+
+def test_several_rows_of_an_item_stay_together_however_the_items_are_shared_out(pair) -> None:
+    assert pair[0]["groups"] == pair[1]["groups"] == [[[row, number] for number in range(1 + row % 3)] for row in range(5)]
 
 
 def test_every_item_belongs_to_one_worker() -> None:

@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from common.language.base_model import teacher_forced
+from train_app.stages.sft import backward_of, num_answer_tokens
 from train_app.stages.state import tensors_digest
 
 
@@ -65,3 +66,24 @@ def test_another_models_adapter_is_refused(bench) -> None:
 
 def test_names_are_those_that_peft_saves(bench) -> None:
     assert "base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight" in bench.policy.adapter()
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_layers_that_are_computed_again_give_the_same_gradients_with_dropout_and_without(make_bench, training: bool) -> None:
+    def gradients(bench) -> tuple[dict[str, torch.Tensor], int]:
+        disturb(bench.policy)
+        passes = []
+        first = next(module for name, module in bench.policy.language.model.named_modules() if name.endswith("layers.0.mlp.gate_proj"))
+        first.register_forward_hook(lambda *called: passes.append(1))
+        bench.policy.train(training)
+        torch.manual_seed(4)
+        rows = [bench.encoded(bench.real(example)) for example in bench.splits.train[:3]]
+        backward_of(bench, rows, tokens=num_answer_tokens(rows))
+        return {name: parameter.grad for name, parameter in bench.policy.parameters().items()}, len(passes)
+
+    plain, bench = gradients(make_bench()), make_bench()
+    bench.policy.recompute_layers()
+    again = gradients(bench)
+    assert (plain[1], again[1]) == (1, 2), "its layers ran a second time"
+    assert all(torch.equal(again[0][name], gradient) for name, gradient in plain[0].items())
+    assert any(gradient.abs().max() > 0 for gradient in plain[0].values())
