@@ -31,7 +31,7 @@ pytestmark = [pytest.mark.prove, pytest.mark.ray, pytest.mark.filterwarnings("de
 
 NODE = {"num_cpus": 2, "object_store_memory": 128 << 20}
 FIXED = 5
-STEPS, EVERY = 500, 5
+STEPS, EVERY = 400, 5
 LOST_AT = 60
 """Steps with three workers before a node is lost."""
 PATIENCE_S = 420.0

@@ -6,8 +6,8 @@ Gradients are summed explicitly instead of by two DDP wrappers, one around the g
 - DDP hooks the parameters that ask for a gradient when it wraps. An adapter that is switched on later is left out, without an error; here
   each optimiser names its own parameters at every step, so generator and discriminator stay apart and nothing is unused or forgotten.
 - Micro-batches are added up before the one sum; DDP would sum at each backward pass unless it were told not to (`no_sync`).
-- Adapters and discriminator are a few million numbers. Overlapping their sum with the backward pass, which is what DDP gains, saves
-  less than it costs to keep a second view of the model that can neither generate nor save.
+- Adapters and discriminator are a few million numbers: one flat sum behind the backward pass is short, and the overlap that DDP would gain
+  matters where whole models are trained. Its wrapper can neither generate nor save, and would have to come off for both.
 """
 
 from collections.abc import Iterable, Sequence

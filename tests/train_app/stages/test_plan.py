@@ -76,6 +76,11 @@ def test_a_run_that_was_killed_in_a_stage_ends_bit_for_bit_like_an_undisturbed_o
     assert all(torch.equal(again.tensors[name], tensor) for name, tensor in final.tensors.items())
 
 
+def test_the_stages_that_are_killed_are_all_that_ran(undisturbed) -> None:
+    _, saved, _ = undisturbed
+    assert {state.stage for state in saved} == set(STAGES)
+
+
 def test_long_stages_are_saved_in_their_middle(undisturbed) -> None:
     _, saved, _ = undisturbed
     inside = {state.stage for state in saved if state.stage not in state.values.get("done", [])}
