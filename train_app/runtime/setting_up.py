@@ -19,6 +19,7 @@ from train_app.config import TrainConfig
 from train_app.data.examples import RowProblem, examples
 from train_app.data.split import Splits, split
 from train_app.evaluation.truth import truth_of
+from train_app.stages.discriminator.risk import requests
 from train_app.stages.parallel import Parallel
 from train_app.stages.policy import Policy
 from train_app.stages.workbench import Workbench
@@ -46,6 +47,9 @@ def open_workbench(config: TrainConfig, *, inputs: str, parallel: Parallel) -> W
     decoding = DecodingParams(max_new_tokens=config.decoding.max_new_tokens, temperature=config.rollout_temperature)
     parts = (splits.train, splits.discriminator, splits.validation, splits.calibration, splits.test)
     contexts = [example.context for part in parts for example in part]
+    if config.calibration.labels != "none":
+        asked = requests(splits.calibration, vocabulary=pack.vocabulary, num=config.calibration.requests, seed=inputs)
+        contexts += [example.context for example in asked]
     return Workbench(
         run=inputs,
         policy=policy,

@@ -53,13 +53,16 @@ class LabelRow(Frozen):
 
 
 def labelled(asked: Sequence[Asked], config: CalibrationConfig, *, bench: Workbench) -> Labels:
-    """Of `people` the requests all of whose texts have a label. Raises BadInput, BadRow naming file and line."""
+    """Of `people` the requests whose texts all have a label; none, with a `why`, where nobody can say. Raises BadRow naming file and line."""
     if config.labels == "people":
         return _by_people(asked, str(config.labels_file), writes=bench.parallel.leads)
     rows = bench.splits.evaluator
     if not all(example.provenance.get("source") == SAMPLE_SHOP for example in rows):
-        raise BadInput("calibration.labels: evaluator knows the sample shop alone; expected people or none for these data")
-    classifier = fit_fault_classifier([example.context for example in rows], seed=bench.seed("evaluator", 0) % (1 << 31))
+        return Labels([], [], why="calibration.labels: evaluator knows the sample shop alone; expected people or none for these data")
+    try:
+        classifier = fit_fault_classifier([example.context for example in rows], seed=bench.seed("evaluator", 0) % (1 << 31))
+    except BadInput as error:  # a small shop; hours of training shall not be lost to it
+        return Labels([], [], why=str(error))
     places = [(row, attempt) for row, one in enumerate(asked) for attempt, text in enumerate(one.texts) if text]
     flags = [[True] * len(one.texts) for one in asked]
     texts, contexts = [asked[row].texts[attempt] for row, attempt in places], [asked[row].example.context for row, _ in places]

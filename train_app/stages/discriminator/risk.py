@@ -72,7 +72,7 @@ def stage_name(config: CalibrationConfig) -> str:
 def control_risk(
     state: State, config: CalibrationConfig, on_progress: OnProgress, *, stage: str, k: int, max_attempts: int, bench: Workbench
 ) -> State:
-    """Values `threshold` (served) and `risk` (common.bundle.manifest.Risk). Raises BadInput where labels are asked for that cannot be."""
+    """Values `threshold` (served) and `risk` (common.bundle.manifest.Risk). Raises BadRow where the labels file is none."""
     state = state.enter(stage)
     quantile = float(str(mapped(state.values["calibration"])["threshold"]))
     risk = Risk(labels=config.labels, alpha=config.alpha, delta=config.delta, min_acceptance=config.min_acceptance)
