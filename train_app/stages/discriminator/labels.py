@@ -53,7 +53,7 @@ class LabelRow(Frozen):
 
 
 def labelled(asked: Sequence[Asked], config: CalibrationConfig, *, bench: Workbench) -> Labels:
-    """Of `people` the requests whose texts all have a label; none, with a `why`, where nobody can say. Raises BadRow naming file and line."""
+    """Of `people` the requests whose texts all have a label; none, with a `why`, where nobody can say. Raises BadRow naming file, line."""
     if config.labels == "people":
         return _by_people(asked, str(config.labels_file), writes=bench.parallel.leads)
     rows = bench.splits.evaluator
