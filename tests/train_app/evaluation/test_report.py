@@ -1,8 +1,9 @@
 """The page a person reads after a run."""
 
+from common.bundle.manifest import Metric, Risk
 from common.metrics.intervals import Interval
 from train_app.evaluation.evaluate import Evaluation, Sample
-from train_app.evaluation.report.render import render
+from train_app.evaluation.report.render import facts_of, render
 from train_app.stages.state import Progress, TextPair
 
 STORY = [
@@ -39,3 +40,16 @@ def test_a_repeated_step_counts_once_as_it_ended() -> None:
 
 def test_the_same_story_is_the_same_page() -> None:
     assert render(STORY, title="run", facts={}, evaluation=EVALUATION) == render(STORY, title="run", facts={}, evaluation=EVALUATION)
+
+
+def test_what_a_threshold_promises_and_whether_it_was_kept_stand_on_the_page() -> None:
+    asked = {"labels": "evaluator", "alpha": 0.1, "delta": 0.1, "min_acceptance": 0.3}
+    tested = {"num_requests": 1000, "num_accepted": 700, "num_bad": 50, "bound": 0.0861}
+    realised = Metric(value=0.08, low=0.06, high=0.11, num=400, better="lower")
+    kept = Risk(rule="learn_then_test", controlled=True, threshold=0.62, realised=realised, **asked, **tested)
+    page = render(STORY, title="run", facts=facts_of(kept, threshold=0.62), evaluation=None)
+    assert "0.6200 by learn then test" in page
+    assert "50 bad of 700 accepted of 1000 requests (70.0%)" in page
+    assert "0.0800 [0.0600, 0.1100], 400 accepted answers" in page
+    told = facts_of(Risk(why="too few calibration requests", **asked), threshold=0.1)
+    assert told["risk"].startswith("not controlled: too few calibration requests")
