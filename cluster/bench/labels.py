@@ -139,7 +139,7 @@ def whole_shop(settings: Settings, seed: int) -> Snapshot:
 
 
 def evaluator(control: str, shop: Snapshot) -> Pipeline:
-    """Other texts and other features (n-grams of up to four, no length) than the pseudo-labels' classifier."""
+    """Other texts and other features (tf-idf of n-grams of up to four, no length) than the pseudo-labels' classifier."""
     rows = list(shop.reasons())
     vectoriser = TfidfVectorizer(analyzer="char", ngram_range=(1, 4), min_df=2, sublinear_tf=True)
     pipeline = make_pipeline(vectoriser, LogisticRegression(C=100.0, max_iter=5000))

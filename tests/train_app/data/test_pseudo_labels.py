@@ -123,7 +123,7 @@ def test_every_pseudo_label_can_be_audited_and_the_least_sure_comes_first(told: 
         assert weights == sorted(weights, reverse=True)
         assert weights[0] > 0
         assert all(ngram in one.text for ngram, _ in one.ngrams if ngram != "(length)")
-    assert all("(length)" in dict(one.ngrams) for one in table if one.control == "style")
+    assert all("(length)" in dict(one.ngrams) for one in table if one.value == "concise")
     topics = [one for one in table if one.control == "topic"]
     assert all(any(ngram in word for ngram, _ in one.ngrams for word in WORDS[one.value]) for one in topics)
 
