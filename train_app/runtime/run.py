@@ -149,8 +149,8 @@ def _run(config: TrainConfig, task: Task, on_progress: OnProgress | None) -> tup
         train,  # type: ignore[arg-type]  # Ray keeps what it returns; its stubs say it may not
         train_loop_config=payload,
         torch_config=TorchConfig(backend="nccl" if runtime.on == "cuda" else "gloo"),
-        scaling_config=ray.train.ScalingConfig(
-            num_workers=runtime.num_workers if runtime.min_workers is None else (runtime.min_workers, runtime.num_workers),
+        scaling_config=ray.train.ScalingConfig(  # type: ignore[call-arg]  # Ray's stubs know the one of the old Ray Train
+            num_workers=runtime.num_workers if runtime.min_workers is None else (runtime.min_workers, runtime.num_workers),  # type: ignore[arg-type]
             elastic_resize_monitor_interval_s=runtime.resize_s,
             use_gpu=runtime.use_gpu,
             resources_per_worker={"CPU": 1} | ({"GPU": 1} if runtime.use_gpu else {}),

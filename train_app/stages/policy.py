@@ -59,7 +59,7 @@ class Policy:
                 f"runtime.gradient_checkpointing: {type(model).__name__} cannot; leave it out and lower runtime.micro_batch"
             )
         model.gradient_checkpointing_enable({"use_reentrant": False})
-        model.disable_input_require_grads()
+        model.disable_input_require_grads()  # type: ignore[no-untyped-call]
         self._recomputed = [layer for layer in model.modules() if isinstance(layer, GradientCheckpointingLayer)]
         self.train(False)
 
