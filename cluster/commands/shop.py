@@ -33,6 +33,7 @@ def generate(
     users: Annotated[int, typer.Option(min=1, help="people with interests, a purse and a taste")] = 400,
     products: Annotated[int, typer.Option(min=50, help="products in at least twelve categories")] = 2000,
     reasons: Annotated[int, typer.Option(min=1, help="annotated reasons, a few per cent of them with known errors")] = 8000,
+    errors: Annotated[float, typer.Option(min=0, max=4, help="times the usual share of erroneous reasons, which is 14 %")] = 1.0,
     as_json: Json = False,
 ) -> None:
     """Writes products, events, users, preferences and reasons as raw tables, and report.json with what they hold.
@@ -44,7 +45,7 @@ def generate(
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise BadInput(f"{out}: exists and is not empty; name a new folder for the shop's tables")
     with progress_bars(quiet=as_json) as on_progress:
-        report = generate_shop(out, seed=seed, users=users, products=products, reasons=reasons, on_progress=on_progress)
+        report = generate_shop(out, seed=seed, users=users, products=products, reasons=reasons, errors=errors, on_progress=on_progress)
     show_report({"out": str(out), **report.model_dump(mode="json")}, as_json)
 
 

@@ -27,6 +27,7 @@ Progress = Callable[[str, int, int], None]
 """(what is being made, how many are done, of how many)"""
 
 NOISE = {"visible_error": 0.06, "hidden_error": 0.06, "typo": 0.02, "near_duplicate": 0.05}
+"""Shares of the reasons; all but the last are errors."""
 FACT_AGREEMENTS = ("brand", "category", "price", "number", "attribute", "rating", "history", "style")
 """What an error that the checks can see breaks. Topic and emotion are seen by some wordings only."""
 TEST_SHARE = 0.16
@@ -63,11 +64,23 @@ class WrittenReason:
 
 
 def generate_shop(
-    out: Path, *, seed: int = 0, users: int = 400, products: int = 2000, reasons: int = 8000, on_progress: Progress | None = None
+    out: Path,
+    *,
+    seed: int = 0,
+    users: int = 400,
+    products: int = 2000,
+    reasons: int = 8000,
+    errors: float = 1.0,
+    on_progress: Progress | None = None,
 ) -> ShopReport:
-    """Writes the five tables (.jsonl) and report.json into `out`; the same arguments write the same bytes. Raises BadInput."""
+    """Writes the five tables (.jsonl) and report.json into `out`; the same arguments write the same bytes. Raises BadInput.
+
+    `errors` scales the shares of errors: with 1, 14 % of the reasons have one, so that 86 % of what people wrote is right.
+    """
     if min(users, reasons) < 1 or products < 50:
         raise BadInput(f"a shop needs users >= 1, reasons >= 1 and products >= 50; got {users}, {reasons} and {products}")
+    if not 0 <= errors <= 4:
+        raise BadInput(f"errors: got {errors}; expected a factor from 0 (none) to 4 (56 % of the reasons)")
     tell: Progress = on_progress or (lambda what, done, total: None)
     tell("products", 0, products)
     catalogue = {product.product_id: product for product in make_catalogue(seed=seed, num_products=products)}
@@ -76,7 +89,7 @@ def generate_shop(
     test_products = _test_products(catalogue.values(), seed=seed)
     shelves = _shelves(product for product in catalogue.values() if product.product_id not in test_products)
     events = {shopper.user_id: simulate(shopper, shelves=shelves, seed=seed) for shopper in people}
-    plans = _plan(catalogue, people, events, test_products, num=reasons, seed=seed)
+    plans = _plan(catalogue, people, events, test_products, num=reasons, errors=errors, seed=seed)
     written = list(_write_all(plans, catalogue, events, seed=seed, tell=tell))
 
     out.mkdir(parents=True, exist_ok=True)
@@ -127,12 +140,14 @@ def _plan(
     test_products: frozenset[str],
     *,
     num: int,
+    errors: float,
     seed: int,
 ) -> list[ReasonPlan]:
     """Every product in turn, so that none is without a reason while another has many; noise in exact shares, at random places."""
     rng = random.Random(f"plan/{seed}")
     num_test = round(num * TEST_SHARE)
-    kinds = [kind for kind, share in NOISE.items() for _ in range(round(num * share))]
+    shares = {kind: share * (1.0 if kind == "near_duplicate" else errors) for kind, share in NOISE.items()}
+    kinds = [kind for kind, share in shares.items() for _ in range(round(num * share))]
     kinds += ["clean"] * (num - len(kinds))
     rng.shuffle(kinds)
     pools = {"train": [pid for pid in catalogue if pid not in test_products], "test": sorted(test_products)}

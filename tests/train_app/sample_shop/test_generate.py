@@ -129,3 +129,10 @@ def test_progress_is_told(tmp_path):
 def test_a_shop_too_small_is_refused(tmp_path):
     with pytest.raises(BadInput, match="products >= 50"):
         generate_shop(tmp_path, products=3)
+
+
+def test_errors_can_be_made_rarer_and_near_duplicates_stay(tmp_path) -> None:
+    report = generate_shop(tmp_path / "shop", seed=3, users=20, products=60, reasons=200, errors=0.5)
+    assert (report.kinds["hidden_error"], report.kinds["typo"], report.kinds["near_duplicate"]) == (0.03, 0.01, 0.05)
+    with pytest.raises(BadInput, match="errors: got 5"):
+        generate_shop(tmp_path / "other", users=20, products=60, reasons=200, errors=5)
