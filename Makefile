@@ -28,6 +28,17 @@ poisoning: install  ## two small trainings, one with a seller's planted praise; 
 gpu: install  ## on a machine with CUDA: decoding, serving and training on its GPU, docs/results/gpu.json
 	$(RUN) $(VENV)/bin/python -m cluster.bench.gpu
 
+study: out/study/base/config.json  ## arms x seeds on the sample shop, thirty minutes a seed on two idle cores; docs/results/study
+	$(RUN) $(VENV)/bin/liyou study shop --results docs/results/study
+
+out/study/snapshot/manifest.json: | install
+	$(RUN) $(VENV)/bin/liyou shop generate --seed 21 --users 800 --products 3000 --reasons 16000 --errors 0.75 --out out/study/shop
+	$(RUN) $(VENV)/bin/liyou data build out/study/shop --out out/study/snapshot
+
+out/study/base/config.json: out/study/snapshot/manifest.json  # the words of another shop's reasons and of this one's catalogue
+	$(RUN) $(VENV)/bin/liyou shop generate --seed 22 --users 300 --products 1000 --reasons 4000 --out out/study/words
+	$(RUN) $(VENV)/bin/liyou base trim starter --corpus out/study/words/reasons.jsonl --corpus out/study/shop/products.jsonl --only-corpus --keep 2200 --out out/study/base
+
 labels: install  ## control accuracy over the share of reasons with labels, 21 small trainings, an hour of one core; docs/results/labels.json
 	$(RUN) $(VENV)/bin/python -m cluster.bench.labels
 

@@ -1,0 +1,62 @@
+"""What is measured of an arm, on a tiny untrained model: outcomes are known where texts are chosen by hand."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from common.domain.token_features import TokenFeatures
+from common.generation.candidates import Candidate
+from train_app.stages.discriminator.training import GROUP, weights_of
+from train_app.stages.state import State
+from train_app.study.figures import CHOSEN, DECODED, SAMPLED
+from train_app.study.measuring import chosen, judged, measure, reference
+
+
+@pytest.fixture
+def state(bench) -> State:
+    return State(bench.run).with_group("policy", bench.policy.adapter()).with_group(GROUP, weights_of(bench.new_discriminator()))
+
+
+def test_every_way_of_taking_texts_is_measured_on_the_same_prompts_and_twice_the_same(tiny, bench, state) -> None:
+    first, again = (measure(state, tiny(), bench=bench, seed=1, truth=None) for _ in range(2))
+    assert first == again
+    assert {taken: texts.outcomes["success"].n for taken, texts in first.texts.items()} == {SAMPLED: 4, DECODED: 4, CHOSEN: 4}
+    assert len(first.search) == 2
+    assert first.decoding in tiny().decodings
+    assert "reference.perplexity_token" in first.texts[DECODED].figures
+
+
+def test_without_a_ground_truth_the_checks_decide_and_the_facts_check_finds_what_is_made_up(bench) -> None:
+    rows = bench.splits.train[:3]
+    texts = [rows[0].text, rows[1].text.replace(rows[1].context.product.brand or "", "别家"), ""]
+    found = judged(texts, rows, bench, None)
+    assert found["success"] == found["checks"]
+    assert found["checks"][0]
+    assert not found["checks"][2]
+
+
+def test_people_are_measured_by_the_same_rules(tiny, bench) -> None:
+    texts = reference(tiny(), bench=bench, seed=1, truth=None)
+    assert texts.outcomes["checks"].n == 4
+    assert texts.outcomes["checks"].share == 1
+
+
+def test_of_k_the_discriminators_best_that_passes_is_taken_and_the_first_where_nothing_passes(bench) -> None:
+    class Ruler:
+        def log_real(self, features, controls):
+            return [float(one.hidden_TD[0, 0]) for one in features]
+
+    def candidate(text: str, hidden: float) -> Candidate:
+        features = TokenFeatures(np.array([3], np.int32), np.full((1, 32), hidden, np.float16), np.zeros((1, 3), np.float32))
+        return Candidate(text=text, ids=(3,), num_tokens=1, mean_logprob=-1.0, min_logprob=-1.0, features=features)
+
+    right = bench.splits.train[0]
+    good = [candidate("", 9.0), candidate(right.text, 0.2), candidate(right.text, 0.6)]
+    bad = [candidate("", 0.1), candidate("", 0.9)]
+    assert chosen([good, bad], [right, right], bench, Ruler()) == [good[2], bad[0]]
+
+
+def test_the_most_varied_decoding_is_taken_where_none_is_varied_enough(tiny, bench, state) -> None:
+    found = measure(state, tiny(distinct_floor=100.0), bench=replace(bench), seed=1, truth=None)
+    assert found.decoding == max(found.search, key=lambda one: one.distinct_2).decoding
