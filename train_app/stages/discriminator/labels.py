@@ -85,13 +85,13 @@ def _by_people(asked: Sequence[Asked], place: str, *, writes: bool) -> Labels:
     # A request without a text needs no label and counts as not accepted: as far as people came, neither more nor less.
     whole = [(one, [bool(bad) for bad in flags]) for one, flags in flagged[: last + 1] if None not in flags]
     kept, bad = [one for one, _ in whole], [flags for _, flags in whole]
-    why = f"{len(kept)} of {len(asked)} requests have all their texts labelled in {place}"
+    folder, _, name = place.rpartition("/")  # the manifest repeats `why`, and holds no path
+    why = f"{len(kept)} of {len(asked)} requests have all their texts labelled in {name}"
     if not rows:
         if writes:
             lines = {row.key: row for one in asked for text in one.texts if text for row in [_row(one.example, text)]}
-            folder, _, name = place.rpartition("/")
             open_storage(folder or ".").put(name, b"\n".join(orjson.dumps(row.model_dump()) for row in lines.values()) + b"\n")
-        why = f"{place} was written: fill in `bad` and start the same run again, which goes on from here"
+        why = f"{name} was written: fill in `bad` and start the same run again, which goes on from here"
     elif not kept:
         why += "; its texts are another run's or nobody has filled in `bad`"
     return Labels(kept, bad, why=why)

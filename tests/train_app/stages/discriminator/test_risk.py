@@ -75,6 +75,7 @@ def test_people_label_what_the_run_wrote_and_the_same_run_goes_on_from_there(ben
     before, told, notes = run(bench, config)
     assert not told.controlled
     assert "fill in `bad` and start the same run again" in notes[-1]
+    assert str(tmp_path) not in (told.why or ""), "the manifest holds no path"
     assert stage_name(config) == STAGE, "an empty form is no news"
     fill_in(tmp_path)
     assert stage_name(config) != STAGE
