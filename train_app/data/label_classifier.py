@@ -109,9 +109,8 @@ def self_train(
     """In each round the rows of `unlabelled` that are read with at least this confidence get the value for good; where `teaches` says so,
     the next round learns from them too. Ends early after a round that reads nothing more. Every value needs rows of at least FOLDS groups.
 
-    The temperature (Guo et al. 2017) minimises the negative log-likelihood out of fold of the labelled rows that are left, since what is
-    left
-    unlabelled is as hard: all rows, of which the easy ones are most, would vouch for it.
+    The temperature (Guo et al. 2017) minimises the negative log-likelihood out of fold of the labelled rows that are left: what is left
+    unlabelled is as hard, and all rows, of which the easy ones are most, would vouch for it.
     """
     values = tuple(sorted(set(labels)))
     y_N = np.array([values.index(label) for label in labels])
