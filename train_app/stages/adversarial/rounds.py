@@ -29,6 +29,7 @@ from train_app.stages.adversarial.vitals import Vitals
 from train_app.stages.discriminator.training import (
     GROUP,
     discriminator_optimiser,
+    discriminator_reading,
     discriminator_step,
     exhibits,
     held_out_rows,
@@ -107,11 +108,13 @@ def adversarial_round(
             )
             assert step or not starts_at_reference or metrics["kl"] < 1e-6, "the reference is not the adapter that the policy starts from"
             bench.seed_step(stage, step)
+            seed = bench.seed(stage, step, "critic")
             if discriminator_learns(vitals.accuracy, config):
-                seed = bench.seed(stage, step, "critic")
                 metrics |= discriminator_step(
                     discriminator, shown, critic_optimiser, bench.discriminator, bench=bench, seed=seed, step=step
                 )
+            else:
+                metrics |= discriminator_reading(discriminator, shown, bench.discriminator, bench=bench, seed=seed)
         except TrainingDiverged as error:
             stopped = str(error)
             break

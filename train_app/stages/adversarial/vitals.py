@@ -39,9 +39,9 @@ class Vitals:
         return Vitals(accuracy=self.accuracy, auc=self.auc)
 
     def after(self, metrics: Mapping[str, float], *, certain_above: float, confused_below: float) -> "Vitals":
-        """One step on. A discriminator that rested is judged by how it reads the samples; its order of pairs is then not measured."""
-        accuracy = _averaged(self.accuracy, metrics.get("accuracy", metrics["reads_samples"]))
-        auc = _averaged(self.auc, max(metrics["ordered_samples"], metrics["ordered_wrong"])) if "ordered_samples" in metrics else self.auc
+        """One step on."""
+        accuracy = _averaged(self.accuracy, metrics["accuracy"])
+        auc = _averaged(self.auc, max(metrics["ordered_samples"], metrics["ordered_wrong"]))
         distinct = metrics["distinct_2"]
         return replace(
             self,

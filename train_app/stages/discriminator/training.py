@@ -17,7 +17,7 @@ from common.domain.token_features import TokenFeatures
 from common.errors import BadInput
 from common.metrics.calibration import auc
 from common.quality.discriminator import Discriminator, DiscriminatorOut, features_batch
-from train_app.config import DiscriminatorStageConfig
+from train_app.config import DiscriminatorLoss, DiscriminatorStageConfig
 from train_app.data.examples import Example
 from train_app.stages.adversarial.losses import discriminator_loss, gradient_penalty, r1_penalty, wrong_text_loss
 from train_app.stages.discriminator.negatives import mismatched, perturbed
@@ -96,24 +96,20 @@ def discriminator_step(
 ) -> dict[str, float]:
     """One step on the global batch; every worker takes its share. Which of an exhibit's fakes is shown depends on the seed.
 
-    Returns loss, accuracy, gradient norm, and of the pairs that a real text makes with its sample and with its wrong texts: the shares in
-    which it stands above (`ordered_samples`, `ordered_wrong`; .5 for a tie), and the share of ties of both.
+    Returns loss, gradient norm and what `discriminator_reading` does.
     """
-    sizes = [len(batch), sum(one.perturbed is not None for one in batch), sum(one.mismatched is not None for one in batch)]
-    picked = [one.fakes[(seed + row) % len(one.fakes)] for row, one in enumerate(batch)]
+    sizes, picked = _sizes(batch), _picked(batch, seed)
     mixes = (
         torch.rand(len(batch), generator=torch.Generator().manual_seed(seed)).tolist() if config.gradient_penalty else [0.0] * len(batch)
     )
     discriminator.train()
     one_power_iteration(discriminator)
     optimiser.zero()
-    total, right = 0.0, [0.0, 0.0]
-    ordered = {"samples": [0.0, 0.0], "wrong": [0.0, 0.0]}
+    total, read = 0.0, NOTHING_READ
     for part in bench.micro_batches(bench.parallel.mine(list(zip(batch, picked, mixes, strict=True)))):
         mine, fakes = [one for one, _, _ in part], [fake for _, fake, _ in part]
         real, fake = _out(discriminator, [one.real for one in mine]), _out(discriminator, fakes)
-        right = [right[0] + float((real.logit_B > 0).sum()), right[1] + float((fake.logit_B < 0).sum())]
-        ordered["samples"] = _added(ordered["samples"], _ordered(real.logit_B, fake.logit_B))
+        read = _with_samples(read, config.loss, real.logit_B, fake.logit_B)
         share = len(mine) / sizes[0]
         loss = share * discriminator_loss(config.loss, real.logit_B, fake.logit_B, real_target=config.real_target)
         loss = loss + share * config.control_weight * _control_loss(discriminator, real, [one.real for one in mine])
@@ -122,7 +118,7 @@ def discriminator_step(
             if rows:
                 wrong_B = _out(discriminator, [getattr(mine[row], name) for row in rows]).logit_B
                 loss = loss + config.mismatch_weight / 2 * len(rows) / size * wrong_text_loss(config.loss, wrong_B, real.logit_B[rows])
-                ordered["wrong"] = _added(ordered["wrong"], _ordered(real.logit_B[rows], wrong_B))
+                read = _with_wrong(read, real.logit_B[rows], wrong_B)
         if config.gradient_penalty:
             reals, others = (features_batch([one.features for one in texts]).to(loss.device) for texts in ([m.real for m in mine], fakes))
             codes = discriminator.code_indices([one.real.controls for one in mine])
@@ -136,26 +132,66 @@ def discriminator_step(
         total += float(loss.detach())
     norm = optimiser.step(bench.parallel)
     discriminator.eval()
-    summed = bench.parallel.sum([total, *right, *ordered["samples"], *ordered["wrong"]])
+    (summed,) = bench.parallel.sum([total])
+    return {"discriminator_loss": summed, "discriminator_grad_norm": norm} | _reading(bench, read, sizes)
+
+
+@torch.no_grad()
+def discriminator_reading(
+    discriminator: Discriminator, batch: Sequence[Exhibit], config: DiscriminatorStageConfig, *, bench: Workbench, seed: int
+) -> dict[str, float]:
+    """How it reads a batch, without learning from it: accuracy, and of the pairs that a real text makes with its sample and with its wrong
+    texts the shares in which it stands above (`ordered_samples`, `ordered_wrong`; a tie is half) and the share of ties of both.
+
+    A logit of bce or hinge is right on its side of 0; those of bt and wgan mean something beside each other only, so there a pair is.
+    """
+    mine, fakes = bench.parallel.mine(batch), bench.parallel.mine(_picked(batch, seed))
+    discriminator.eval()
+    read = NOTHING_READ
+    if mine:
+        real_B = _out(discriminator, [one.real for one in mine]).logit_B
+        read = _with_samples(read, config.loss, real_B, _out(discriminator, fakes).logit_B)
+        pairs = [(row, text) for row, one in enumerate(mine) for text in (one.perturbed, one.mismatched) if text is not None]
+        if pairs:
+            read = _with_wrong(read, real_B[[row for row, _ in pairs]], _out(discriminator, [text for _, text in pairs]).logit_B)
+    return _reading(bench, read, _sizes(batch))
+
+
+Read = tuple[float, float, float, float]
+"""Right logits, pairs in order with samples, with wrong texts, and ties, of one worker."""
+NOTHING_READ: Read = (0.0, 0.0, 0.0, 0.0)
+
+
+def _with_samples(read: Read, kind: DiscriminatorLoss, real_B: Tensor, fake_B: Tensor) -> Read:
+    ties = float((real_B == fake_B).sum())
+    ordered = float((real_B > fake_B).sum()) + ties / 2
+    right = 2 * ordered if kind in ("bt", "wgan") else float((real_B > 0).sum() + (fake_B < 0).sum())
+    return read[0] + right, read[1] + ordered, read[2], read[3] + ties
+
+
+def _with_wrong(read: Read, real_B: Tensor, wrong_B: Tensor) -> Read:
+    ties = float((real_B == wrong_B).sum())
+    return read[0], read[1], read[2] + float((real_B > wrong_B).sum()) + ties / 2, read[3] + ties
+
+
+def _reading(bench: Workbench, read: Read, sizes: tuple[int, int, int]) -> dict[str, float]:
+    right, samples, wrong, ties = bench.parallel.sum(read)
     num_wrong = sizes[1] + sizes[2]
     return {
-        "discriminator_loss": summed[0],
-        "accuracy": (summed[1] + summed[2]) / (2 * sizes[0]),
-        "discriminator_grad_norm": norm,
-        "ordered_samples": summed[3] / sizes[0],
-        "ordered_wrong": summed[5] / num_wrong if num_wrong else 0.5,
-        "ties": (summed[4] + summed[6]) / (sizes[0] + num_wrong),
+        "accuracy": right / (2 * sizes[0]),
+        "ordered_samples": samples / sizes[0],
+        "ordered_wrong": wrong / num_wrong if num_wrong else 0.5,
+        "ties": ties / (sizes[0] + num_wrong),
     }
 
 
-def _ordered(real_B: Tensor, other_B: Tensor) -> list[float]:
-    """Pairs in which the real text stands above, ties counted half, and ties."""
-    ties = float((real_B == other_B).sum())
-    return [float((real_B > other_B).sum()) + ties / 2, ties]
+def _sizes(batch: Sequence[Exhibit]) -> tuple[int, int, int]:
+    """Real texts (as many samples), perturbed and mismatched ones."""
+    return len(batch), sum(one.perturbed is not None for one in batch), sum(one.mismatched is not None for one in batch)
 
 
-def _added(one: Sequence[float], other: Sequence[float]) -> list[float]:
-    return [a + b for a, b in zip(one, other, strict=True)]
+def _picked(batch: Sequence[Exhibit], seed: int) -> list[Judged]:
+    return [one.fakes[(seed + row) % len(one.fakes)] for row, one in enumerate(batch)]
 
 
 def train_discriminator(

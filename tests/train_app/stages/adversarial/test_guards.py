@@ -7,7 +7,7 @@ from train_app.stages.adversarial.guards import tripped, variety
 from train_app.stages.adversarial.vitals import Vitals
 
 CONFIG = AdversarialConfig(max_kl=0.5, min_distinct=0.8, min_unique=0.5, collapse_patience=3)
-GOOD = {"kl": 0.02, "unique": 1.0, "distinct_2": 0.4, "entropy": 2.0, "reads_samples": 0.6, "ordered_samples": 0.6, "ordered_wrong": 0.7}
+GOOD = {"kl": 0.02, "unique": 1.0, "distinct_2": 0.4, "entropy": 2.0, "accuracy": 0.6, "ordered_samples": 0.6, "ordered_wrong": 0.7}
 HEALTHY = Vitals(distinct=0.4, first_distinct=0.4, first_entropy=2.0)
 
 
@@ -52,12 +52,10 @@ def test_a_discriminator_that_gives_all_texts_one_logit_has_collapsed_at_once() 
     assert tripped(GOOD | {"ties": 0.9}, HEALTHY, config=CONFIG) is None
 
 
-def test_steps_of_certainty_count_in_a_row_and_those_of_a_resting_discriminator_count_by_how_it_reads_samples() -> None:
-    resting = {name: value for name, value in GOOD.items() if not name.startswith("ordered")} | {"reads_samples": 1.0}
-    sure = replace(HEALTHY, accuracy=0.999)
-    assert after(sure, resting, resting).certain == 2
-    assert after(sure, resting, resting, resting | {"reads_samples": 0.5}).certain == 0
-    assert after(sure, resting).auc == sure.auc, "nothing was measured"
+def test_steps_of_certainty_count_in_a_row() -> None:
+    sure, certain = replace(HEALTHY, accuracy=0.999), GOOD | {"accuracy": 1.0}
+    assert after(sure, certain, certain).certain == 2
+    assert after(sure, certain, certain, GOOD).certain == 0
 
 
 def test_order_is_lost_only_where_samples_and_wrong_texts_both_stand_as_high_as_real_ones() -> None:
