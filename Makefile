@@ -10,6 +10,7 @@ install: $(VENV)/installed
 
 # The lock holds every package, so pip resolves nothing; all cores compile. Left to first imports, four Ray processes compile the same files.
 $(VENV)/installed: requirements.lock pyproject.toml
+	@echo "installing into $(VENV): about three minutes"
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-compile -r requirements.lock
 	$(VENV)/bin/python -m compileall -q -j 0 $(VENV)/lib > $(VENV)/compileall.log || true  # templates that are no Python stay as they are

@@ -145,7 +145,8 @@ def enough(asked: Mapping[str, float], there: Mapping[str, float]) -> None:
     short = {name: amount for name, amount in asked.items() if there.get(name, 0.0) < amount}
     if short:
         told = ", ".join(f"{amount:g} {name} asked for and {there.get(name, 0.0):g} there" for name, amount in short.items())
-        raise NoResources(f"the cluster is too small: {told}; lower runtime.num_workers, or add nodes")
+        mend = "leave runtime.use_gpu out" if "GPU" in short and not there.get("GPU") else "lower runtime.num_workers"
+        raise NoResources(f"the cluster is too small: {told}; {mend}, or add nodes")
 
 
 if __name__ == "__main__":

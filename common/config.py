@@ -1,11 +1,14 @@
 """Loads a YAML file into a frozen model and says which field is wrong. Knows no field itself: each app's `config.py` holds its own."""
 
+import difflib
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Literal, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic_core import ErrorDetails
 
 from common.errors import ConfigError
 
@@ -19,14 +22,62 @@ class Frozen(BaseModel):
 Model = TypeVar("Model", bound=BaseModel)
 
 
-def describe(error: ValidationError) -> str:
-    """One line a field: where it is, what came, what was expected."""
+def describe(error: ValidationError, model: type[BaseModel] | None = None) -> str:
+    """One line a field: where it is, what came, what was expected. `model`: what was read, whose names are suggested for unknown ones."""
     lines = []
-    for problem in error.errors(include_url=False):
+    problems = error.errors(include_url=False)
+    for problem in problems:
+        if follows(problem, problems):
+            continue
         where = ".".join(str(part) for part in problem["loc"]) or "(whole document)"
-        got = "" if problem["type"] == "missing" else f"; got {problem['input']!r:.80}"
-        lines.append(f"{where}: {problem['msg']}{got}")
+        got = "" if problem["type"] == "missing" else f"; got {_short(problem['input'])}"
+        lines.append(f"{where}: {worded(problem, model)}{got}")
     return "\n".join(lines)
+
+
+def follows(problem: ErrorDetails, problems: Sequence[ErrorDetails]) -> bool:
+    """Whether it only repeats that something inside is wrong: pydantic counts a list's valid entries, and calls the list too short."""
+    loc = problem["loc"]
+    return problem["type"] == "too_short" and any(len(one["loc"]) > len(loc) and one["loc"][: len(loc)] == loc for one in problems)
+
+
+def worded(problem: ErrorDetails, model: type[BaseModel] | None = None) -> str:
+    """What is wrong, in words that do not presume Python."""
+    if problem["type"] == "extra_forbidden" and model is not None and (names := _names(model, problem["loc"][:-1])):
+        near = difflib.get_close_matches(str(problem["loc"][-1]), names, n=1)
+        return f"no such field; did you mean {near[0]}?" if near else f"no such field; there are {', '.join(names)}"
+    return plain(problem["msg"])
+
+
+def plain(message: str) -> str:
+    """A message of pydantic's without what only Python knows: "Tuple should have at most 50 items after validation, not 51"."""
+    if message == "Extra inputs are not permitted":
+        return "no such field"
+    return re.sub(
+        r"^\w+ should have (at \w+ \d+ items?) after validation, not (\d+)$", r"expected \1, got \2", message.removeprefix("Value error, ")
+    )
+
+
+def _names(model: type[BaseModel], loc: Sequence[int | str]) -> list[str]:
+    """Of the fields at `loc`; parts that are no field are places in lists and mappings, or branches of a union."""
+    found = [model]
+    for part in loc:
+        inner = [one.model_fields[part].annotation for one in found if isinstance(part, str) and part in one.model_fields]
+        if inner:
+            found = [one for annotation in inner for one in _models(annotation)]
+    return sorted({name for one in found for name in one.model_fields})
+
+
+def _models(annotation: object) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for inner in get_args(annotation):
+        yield from _models(inner)
+
+
+def _short(value: object) -> str:
+    told = repr(value)
+    return told if len(told) <= 80 else f"{told[:77]}..."
 
 
 Device = Literal["auto", "cpu", "cuda"]
@@ -47,7 +98,7 @@ def parse(data: object, model: type[Model], *, source: str) -> Model:
     try:
         return model.model_validate(data)
     except ValidationError as error:
-        described = describe(error)
+        described = describe(error, model)
         separator = "\n" if "\n" in described else " "
         raise ConfigError(f"{source}:{separator}{described}") from error
 

@@ -42,13 +42,14 @@ class LiyouClient:
 
     def reasons(
         self,
-        items: Sequence[Item],
+        items: Item | Sequence[Item],
         *,
         user: str | Mapping[str, object] | None = None,
         controls: Mapping[str, str | None] | None = None,
         deadline_ms: int = 10_000,
     ) -> ReasonsResponse:
-        """A reason for each item, in their order; an item is a product's id or the fields of a RequestItem, a user an id or a RequestUser.
+        """A reason for each item, in their order; an item is a product's id or the fields of a RequestItem
+        ({"product": {"product_id": …, "title": …}} for one that the shop's snapshot lacks), a user an id or a RequestUser.
 
         Tries again within the deadline where that is safe. Raises what the server answered as itself (BadControl, ProductNotFound, …), and
         Unavailable or DeadlineExceeded when nobody answered in time.

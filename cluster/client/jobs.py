@@ -14,7 +14,7 @@ from pydantic import BaseModel, Field
 from cluster.client.dashboard import Dashboard
 from common.artifacts.digest import canonical_json, sha256_bytes
 from common.config import Frozen
-from common.errors import JobFailed, LiyouError, NotFound, Unavailable, by_code
+from common.errors import BadInput, JobFailed, LiyouError, NotFound, Unavailable, by_code
 
 ENTRYPOINT = "python -m cluster.job"
 KIND, CONFIG, RELEASE = "liyou_kind", "liyou_config", "liyou_version"
@@ -42,6 +42,20 @@ class EvaluateConfig(Frozen):
     rows: int = Field(500, ge=1, description="test rows, at most")
 
 
+PATHS = ("data.snapshot", "out", "train.data.snapshot", "train.out", "snapshot")
+"""Fields that name a place in the cluster, of trainings, studies and evaluations."""
+
+
+def refuse_relative(config: Mapping[str, object]) -> None:
+    """A relative path would be read from wherever the cluster was started. Raises BadInput naming the field."""
+    for dotted in PATHS:
+        node: object = config
+        for part in dotted.split("."):
+            node = node.get(part) if isinstance(node, Mapping) else None
+        if isinstance(node, str) and not node.startswith(("/", "s3://")):
+            raise BadInput(f"{dotted}: got {node!r}; expected a path of the cluster's from its root, /…, or s3://BUCKET/PREFIX")
+
+
 class Details(BaseModel):
     """The part of Ray's JobDetails that is read."""
 
@@ -49,7 +63,29 @@ class Details(BaseModel):
     status: Status
     message: str | None = None
     metadata: dict[str, str] | None = None
-    start_time: int | None = None
+    start_time: int | None = Field(None, description="milliseconds since 1970")
+
+    @property
+    def told(self) -> str:
+        """In one line: the job's own error where its message holds one, else the message."""
+        lines = (self.message or "").split("\n")
+        error = next((line[line.index(ERROR) + len(ERROR) :] for line in reversed(lines) if ERROR in line), None)
+        if error is None:
+            return " ".join(" ".join(lines).split())
+        try:
+            found = json.loads(error)
+            return f"{found['code']}: {' '.join(str(found['message']).split())}"
+        except (ValueError, KeyError, TypeError):
+            return " ".join(error.split())
+
+    @property
+    def out(self) -> str:
+        """Where its configuration says that results go; empty where it does not."""
+        try:
+            config = json.loads((self.metadata or {}).get(CONFIG, "{}"))
+            return str(config.get("out") or config.get("train", {}).get("out") or config.get("bundle") or "")
+        except (ValueError, AttributeError):
+            return ""
 
 
 class Jobs:
@@ -61,9 +97,10 @@ class Jobs:
         """One job for one configuration, until it has failed or was stopped: then the next attempt, which has a number behind its id.
         `again`: also when it has succeeded, since what its names stand for may have changed.
 
-        Raises Unauthorised, VersionMismatch, Unavailable; what is wrong in `config` the job tells.
+        Raises BadInput for a relative path, Unauthorised, VersionMismatch, Unavailable; what else is wrong in `config` the job tells.
         """
         content = json.dumps(config, ensure_ascii=False, default=str)
+        refuse_relative(json.loads(content))
         first = f"{ID}{kind}-{sha256_bytes(canonical_json(json.loads(content)))[:20]}"
         attempts = {self._attempt(one.submission_id or ""): one for one in self._ours() if (one.submission_id or "").startswith(first)}
         last = max(attempts, default=0)

@@ -34,7 +34,7 @@ class Serving:
 
     def reasons(
         self,
-        items: Sequence[Item],
+        items: Item | Sequence[Item],
         *,
         user: str | Mapping[str, object] | None,
         controls: Mapping[str, str | None] | None,
@@ -42,6 +42,7 @@ class Serving:
     ) -> ReasonsResponse:
         if not LIMITS.min_ms <= deadline_ms <= LIMITS.max_ms:
             raise BadInput(f"deadline_ms: got {deadline_ms}; expected {LIMITS.min_ms} to {LIMITS.max_ms} milliseconds")
+        items = [items] if isinstance(items, str | Mapping) else items
         asked: dict[str, object] = {"items": [{"product_id": item} if isinstance(item, str) else dict(item) for item in items]}
         if user is not None:
             asked["user"] = {"user_id": user} if isinstance(user, str) else dict(user)

@@ -3,6 +3,8 @@
 import json
 import os
 import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -21,6 +23,7 @@ TokenFile = Annotated[
 ]
 JobId = Annotated[str, typer.Argument(help="as `submit` and `list` print it")]
 Json = Annotated[bool, typer.Option("--json", help="JSON on stdout")]
+MAX_LINE = 200
 
 
 @app.command()
@@ -44,18 +47,22 @@ def submit(
     print(json.dumps({"id": job.id, "status": job.status()}) if as_json else job.id, flush=True)
     if follow:
         print_progress(job)
+    else:
+        sys.stderr.write(f"follow it: liyou jobs logs {job.id} --follow\n")
 
 
 @app.command("list")
 def list_jobs(address: Address = None, token_file: TokenFile = None, as_json: Json = False) -> None:
-    """The jobs that were submitted so, the latest first."""
+    """The jobs that were submitted so, the latest first: id, status, start in UTC, where its results go or what went wrong."""
     for job in client_of(address, token_file).jobs():
         details = job.details()
-        print(
-            json.dumps({"id": job.id, "status": details.status})
-            if as_json
-            else f"{job.id}  {details.status:<9}  {details.message or ''}".rstrip()
-        )
+        if as_json:
+            told = {"id": job.id, "status": details.status, "started_ms": details.start_time, "out": details.out, "message": details.told}
+            print(json.dumps(told, ensure_ascii=False))
+            continue
+        started = f"{datetime.fromtimestamp(details.start_time / 1000, UTC):%m-%d %H:%M}" if details.start_time else ""
+        said = details.told if details.status in ("FAILED", "PENDING") else details.out
+        print(f"{job.id}  {details.status:<9}  {started:<11}  {said}".rstrip()[:MAX_LINE])
 
 
 @app.command()
@@ -65,9 +72,9 @@ def logs(
     token_file: TokenFile = None,
     follow: Annotated[bool, typer.Option("--follow", help="until it ends")] = False,
 ) -> None:
-    """What a job has printed."""
+    """What a job has told: its stages with their notes, its error, and what else it printed."""
     job = client_of(address, token_file).job(job_id)
-    for line in job.follow() if follow else job.logs().split("\n"):
+    for line in readable(job.follow() if follow else iter(job.logs().split("\n"))):
         print(line, flush=True)
 
 
@@ -113,13 +120,22 @@ def read_config(kind: str, name: str, overrides: list[str]) -> dict[str, object]
 
 def print_progress(job: Job) -> None:
     """Progress on stderr, the result on stdout."""
+    for line in readable(job.follow()):
+        sys.stderr.write(f"{line}\n")
+    print(json.dumps(job.result(), ensure_ascii=False))
+
+
+def readable(lines: Iterator[str]) -> Iterator[str]:
+    """A job's lines for people: where a stage begins and ends, its notes, its error in words; what else it prints as it stands."""
     stage = ""
-    for line in job.follow():
+    for line in lines:
         if line.startswith(PROGRESS):
             told = json.loads(line.removeprefix(PROGRESS))
-            if told.get("stage") != stage or told.get("step") == told.get("total"):
+            if told.get("stage") != stage or told.get("step") == told.get("total") or told.get("note"):
                 stage = told.get("stage")
-                sys.stderr.write(f"{stage} {told.get('step')}/{told.get('total')} {told.get('note', '')}".rstrip() + "\n")
-        elif not line.startswith((RESULT, ERROR)):
-            sys.stderr.write(f"{line}\n")
-    print(json.dumps(job.result(), ensure_ascii=False))
+                yield f"{stage} {told.get('step')}/{told.get('total')} {told.get('note', '')}".rstrip()
+        elif line.startswith(ERROR):
+            told = json.loads(line.removeprefix(ERROR))
+            yield f"{told.get('code')}: {told.get('message')}"
+        elif not line.startswith(RESULT):
+            yield line

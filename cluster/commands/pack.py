@@ -8,7 +8,7 @@ import typer
 
 from common.errors import BadInput
 from common.packs.load import load_pack, place_of
-from common.packs.source import ABOUT, PARTS, read_part, shipped, shipped_names
+from common.packs.source import ABOUT, PARTS, files_of, read_part, shipped, shipped_names
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False, no_args_is_help=True)
 
@@ -51,8 +51,10 @@ def check(
 ) -> None:
     """Read a pack as training and serving will, and say what it holds. Exit code 2: one line for each thing that is wrong."""
     pack = load_pack(source)
+    _, files = files_of(source)
     facts = {
         "name": pack.name,
+        "parts": {part: [place_of(part, files).label(f"{part}.yaml")] for part in PARTS},
         "digest": pack.digest,
         "policy_version": pack.policy_version,
         "controls": {control.name: [value.name for value in control.values] for control in pack.vocabulary.controls},

@@ -88,6 +88,7 @@ class Phases:
         now = time.monotonic()
         self.seconds[name] = round(now - self._since, 2)
         self._since = now
+        typer.echo(f"{name}: {self.seconds[name]:.1f} s", err=True)
 
 
 def stop_on_signals() -> None:

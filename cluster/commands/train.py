@@ -17,6 +17,7 @@ from common.config import Model, load_config, merge, parse, read_yaml, with_over
 from common.errors import ConfigError
 
 if TYPE_CHECKING:
+    from train_app.config import TrainConfig
     from train_app.stages.state import OnProgress, Progress
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
@@ -40,6 +41,8 @@ def train(
     from train_app.runtime.run import fit
 
     chosen = load_config(config_path(config), TrainConfig, overrides or [])
+    if address is None:
+        refuse_early(chosen)
     workers = chosen.runtime.num_workers
     with connect(num_cpus=None if address else workers + 1, address=address, num_threads=chosen.runtime.threads_per_worker):
         if as_json:
@@ -52,6 +55,14 @@ def train(
     print(f"bundle     {result.bundle_id}")
     print(f"at         {result.bundle_path}")
     print(f"progress   {result.run_path} (metrics.jsonl, tensorboard)")
+
+
+def refuse_early(config: "TrainConfig") -> None:
+    """What is wrong with the data is told before a cluster is started. Raises as a run would."""
+    from common.packs.load import load_pack
+    from train_app.runtime.setting_up import read_splits
+
+    read_splits(config, vocabulary=load_pack(config.data.pack).vocabulary)
 
 
 def config_path(name: str, *, presets: Path = PRESETS) -> Path:

@@ -5,6 +5,7 @@ from typing import TypedDict
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from common.config import plain
 from common.errors import LiyouError
 
 MEDIA_TYPE = "application/problem+json"
@@ -79,7 +80,7 @@ def from_validation(details: Sequence[ValidationDetails], *, document: object, r
         if detail["type"] == "too_short" and any(_below(other["loc"], detail["loc"]) for other in details):
             continue  # pydantic counts a list's valid entries only: with a wrong entry it would also be called too short
         messages = found.setdefault(pointer(detail["loc"], document=document, missing=detail["type"] == "missing"), [])
-        if (message := detail["msg"].removeprefix("Value error, ")) not in messages:
+        if (message := plain(detail["msg"])) not in messages:
             messages.append(message)
     errors = [FieldProblem(pointer=where, detail=", or: ".join(messages)) for where, messages in found.items()]
     first = errors[0]

@@ -7,10 +7,10 @@ from typing import TypeVar
 import yaml
 from pydantic import Field, ValidationError
 
-from common.config import Frozen, doubled_keys
+from common.config import Frozen, doubled_keys, worded
 from common.errors import ConfigError
 from common.packs.schema import ControlPack, FactPack, Knowledge, Lexicon, LexiconRule, Name, Pack, Piece, RequiredWarning, Templates
-from common.packs.source import ABOUT, PARTS, Files, Folder, files_of, read_part, shipped, shipped_names
+from common.packs.source import ABOUT, PARTS, Files, Folder, files_of, read_part, refuse_strangers, shipped, shipped_names
 
 Loc = tuple[int | str, ...]
 Model = TypeVar("Model", bound=Frozen)
@@ -29,6 +29,7 @@ def load_pack(source: str | Path) -> Pack:
     Raises ConfigError naming file, line and field, or StorageUnreachable.
     """
     suggested, files = files_of(source)
+    refuse_strangers(files)
     about = _about(files)
     name, ships = about.name or suggested, isinstance(files, Folder) and files.path.resolve() == shipped(suggested).path
     if name in shipped_names() and not ships:
@@ -98,7 +99,7 @@ class _File:
             lines = []
             for fault in error.errors(include_url=False):
                 got = "" if fault["type"] in ("missing", "value_error") else f"; got {fault['input']!r:.80}"
-                lines.append(self.problem(fault["loc"], f"{fault['msg']}{got}"))
+                lines.append(self.problem(fault["loc"], f"{worded(fault, model)}{got}"))
             raise ConfigError("\n".join(lines)) from error
 
     def problem(self, loc: Loc, message: str) -> str:

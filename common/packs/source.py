@@ -1,5 +1,6 @@
 """Where a pack's files are: shipped with the package, in a folder, in a bucket. Knows their names, and nothing of what is in them."""
 
+import difflib
 import re
 from dataclasses import dataclass
 from functools import cached_property
@@ -25,6 +26,9 @@ class Files(Protocol):
     def read(self, name: str) -> bytes | None:
         """None: no such file."""
 
+    def names(self) -> list[str]:
+        """Of its files, those in folders below left out."""
+
 
 @dataclass(frozen=True, slots=True)
 class Folder:
@@ -36,6 +40,9 @@ class Folder:
     def read(self, name: str) -> bytes | None:
         file = self.path / name
         return file.read_bytes() if file.is_file() else None
+
+    def names(self) -> list[str]:
+        return sorted(file.name for file in self.path.iterdir() if file.is_file())
 
 
 @dataclass(frozen=True)
@@ -54,6 +61,9 @@ class Bucket:
             except ArtifactNotFound:
                 self._seen[name] = None
         return self._seen[name]
+
+    def names(self) -> list[str]:
+        return [key for key in self._storage.list() if "/" not in key]
 
     @cached_property
     def _storage(self) -> storage.Storage:
@@ -93,6 +103,17 @@ def files_of(source: str | Path) -> tuple[str, Files]:
             "or s3://BUCKET/PREFIX"
         )
     return _name(path.resolve().name), Folder(path)
+
+
+def refuse_strangers(files: Files) -> None:
+    """A misnamed part would be ignored, and the shipped one stand for it unnoticed. Raises ConfigError."""
+    known = [ABOUT, *(f"{part}.yaml" for part in PARTS)]
+    for name in files.names():
+        if name not in known and name.lower().endswith((".yaml", ".yml")):
+            near = difflib.get_close_matches(name, known, n=1)
+            raise ConfigError(
+                f"{files.label(name)}: no part of a pack" + (f"; did you mean {near[0]}?" if near else f"; there are {', '.join(known)}")
+            )
 
 
 def read_part(files: Files, name: str) -> bytes:

@@ -1,11 +1,12 @@
 """What a person reads who wrote a wrong configuration."""
 
 from pathlib import Path
+from typing import Annotated
 
 import pytest
 from pydantic import Field
 
-from common.config import Frozen, load_config
+from common.config import Frozen, load_config, parse
 from common.errors import ConfigError
 
 
@@ -49,3 +50,27 @@ def test_a_folder_and_a_file_that_is_not_there_are_named(tmp_path: Path) -> None
 def test_each_wrong_field_has_a_line_of_its_own(file: Path) -> None:
     with pytest.raises(ConfigError, match=r"oven\.yaml:\ndegrees: .*\ndegree: "):
         load_config(file, Oven, ["degrees=hot", "degree=1"])
+
+
+def test_an_unknown_field_is_told_with_the_one_that_is_meant_however_deep() -> None:
+    class Inner(Frozen):
+        learning_rate: float = 1.0
+
+    class Outer(Frozen):
+        stages: dict[str, tuple[Inner, ...]]
+
+    with pytest.raises(ConfigError, match=r"stages.a.0.lerning_rate: no such field; did you mean learning_rate\?"):
+        parse({"stages": {"a": [{"lerning_rate": 2}]}}, Outer, source="x")
+    with pytest.raises(ConfigError, match=r"zzz: no such field; there are stages"):
+        parse({"zzz": 1}, Outer, source="x")
+
+
+def test_a_list_whose_entries_are_wrong_is_not_called_too_short_besides() -> None:
+    class Page(Frozen):
+        items: Annotated[tuple[int, ...], Field(min_length=1, max_length=2)]
+
+    with pytest.raises(ConfigError, match=r"items.0") as caught:
+        parse({"items": ["x"]}, Page, source="x")
+    assert "at least" not in str(caught.value)
+    with pytest.raises(ConfigError, match="items: expected at most 2 items, got 3"):
+        parse({"items": [1, 2, 3]}, Page, source="x")

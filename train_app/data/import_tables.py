@@ -1,7 +1,8 @@
 """A shop's tables, read through its column map, written as raw tables with our columns. After it no map is needed any more."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import orjson
 from pydantic import BaseModel
@@ -29,7 +30,10 @@ class TableImport(Frozen):
 def import_tables(
     source: Path | str, out: Path | str, *, mapping: ColumnMap, on_progress: OnProgress = lambda table, rows: None
 ) -> dict[str, TableImport]:
-    """Table -> what was read of it; rejects stand in `rejects.jsonl` of the new folder `out`. Raises BadInput when no table is found."""
+    """Table -> what was read of it; rejects stand in `rejects.jsonl` of the new folder `out`, which is there when all is read.
+
+    Raises BadInput when no table is found.
+    """
     source, out = Path(source), Path(out)
     if not source.is_dir():
         raise BadInput(f"{source}: no such folder; expected the one that holds the shop's tables")
@@ -40,13 +44,26 @@ def import_tables(
     if not found:
         names = ", ".join(f"{table.name}.jsonl" for table in tables)
         raise BadInput(f"{source}: no table found; expected {names} (or .csv, .parquet), or their names under TABLE.file in the map")
-    out.mkdir(parents=True, exist_ok=True)
-    with (out / REJECTS).open("wb") as rejects:
-        report = {}
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix=".importing-", dir=out.parent) as temporary:
+        folder = Path(temporary) / "raw"
+        folder.mkdir()
+        report = _written(found, folder, mapping=mapping, on_progress=on_progress)
+        if out.exists():
+            out.rmdir()
+        folder.rename(out)
+    return report
+
+
+def _written(
+    found: Sequence[tuple[Table[BaseModel], Path]], folder: Path, *, mapping: ColumnMap, on_progress: OnProgress
+) -> dict[str, TableImport]:
+    report = {}
+    with (folder / REJECTS).open("wb") as rejects:
         for table, path in found:
             read = read_table(path, table, mapping=mapping)
             rows = rejected = 0
-            with (out / f"{table.name}.jsonl").open("wb") as file:
+            with (folder / f"{table.name}.jsonl").open("wb") as file:
                 for row in read.rows:
                     file.write(orjson.dumps(raw_row(row)) + b"\n")
                     rows += 1

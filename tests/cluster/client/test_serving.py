@@ -70,6 +70,12 @@ def test_what_is_asked_is_what_the_api_reads(server, client) -> None:
     }
 
 
+def test_one_id_is_one_item_not_its_letters(server, client) -> None:
+    server.answer = lambda asked: (200, PAGE)
+    client.reasons("p000001")
+    assert server.asked[0].body == {"items": [{"product_id": "p000001"}]}
+
+
 def test_a_retryable_answer_is_asked_again_with_the_time_that_is_left(server, client, moment) -> None:
     answers = iter([problem(Overloaded("busy"), **{"Retry-After": "2"}), (500, "Internal Server Error"), (200, PAGE)])
     server.answer = lambda asked: next(answers)

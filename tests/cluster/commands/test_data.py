@@ -58,6 +58,16 @@ def test_from_a_shops_exports_to_a_snapshot_that_knows_its_users(exports: Path, 
     assert "云杉耳机" in out
 
 
+def test_an_import_that_failed_leaves_nothing_behind_that_stops_its_repeat(
+    exports: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "wrong.yaml").write_text(MAP.replace("title: name", "title: nme"), encoding="utf-8")
+    _, error = liyou(capsys, "import", "--map", tmp_path / "wrong.yaml", exports, "--out", tmp_path / "raw", code=2)
+    assert "'nme'" in error
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["exports", "map.yaml", "wrong.yaml"]
+    liyou(capsys, "import", "--map", tmp_path / "map.yaml", exports, "--out", tmp_path / "raw")
+
+
 def test_importing_and_building_with_the_map_at_once_give_the_same_snapshot(
     exports: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

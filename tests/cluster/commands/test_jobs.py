@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from cluster import LiyouClient
 from cluster.client.dashboard import RAY_VERSION
+from cluster.client.jobs import Details
 from cluster.commands import jobs
 from common import errors
 from common.errors import BadInput, ConfigError
@@ -37,7 +38,13 @@ class Dashboard:
         if asked.method == "POST" and isinstance(asked.body, dict):
             self.sent.append(asked.body)
             return 200, {}
-        job = {"submission_id": "liyou-train-1", "status": "SUCCEEDED", "message": "ended"}
+        job = {
+            "submission_id": "liyou-train-1",
+            "status": "SUCCEEDED",
+            "message": "ended",
+            "start_time": 1764201600000,
+            "metadata": {"liyou_config": '{"out": "/shop/runs"}'},
+        }
         if asked.path == "/api/jobs/":
             return 200, [job]
         return 200, {"logs": 'liyou-progress {"stage":"sft","step":1,"total":1}\nliyou-result {"bundle_id":"lb-1"}\n'} | job
@@ -65,7 +72,35 @@ def test_the_documented_commands_work(line: str, dashboard: Dashboard, server: A
         assert json.loads(dashboard.sent[-1]["metadata"]["liyou_config"])
         assert told.splitlines()[0].startswith(f"liyou-{words[1]}-")
     elif words[0] == "list":
-        assert told == "liyou-train-1  SUCCEEDED  ended\n"
+        assert told == "liyou-train-1  SUCCEEDED  11-27 00:00  /shop/runs\n"
+    elif words[0] == "logs":
+        assert told == "sft 1/1\n"
+
+
+def test_a_job_that_failed_is_told_in_one_line() -> None:
+    error = json.dumps({"code": "no_resources", "message": "too\nsmall"})
+    message = f"Job entrypoint command failed with exit code 1, last logs:\n10:00 x\nliyou-error {error}\n"
+    assert Details(status="FAILED", message=message).told == "no_resources: too small"
+    assert Details(status="FAILED", message="a\n b").told == "a b"
+    assert Details(status="FAILED").told == ""
+
+
+def test_relative_paths_are_refused_before_anything_is_sent(dashboard: Dashboard, server: Any) -> None:
+    done = CliRunner().invoke(jobs.app, ["submit", "train", "smoke", "data.snapshot=/shop/snapshot", "--address", server.url])
+    assert isinstance(done.exception, BadInput)
+    assert str(done.exception).startswith("out: got 'out/smoke'; expected a path of the cluster's from its root")
+    assert not dashboard.sent
+
+
+def test_logs_are_for_people_notes_and_errors_in_words() -> None:
+    lines = [
+        'liyou-progress {"stage":"sft","step":1,"total":3}',
+        'liyou-progress {"stage":"sft","step":2,"total":3}',
+        'liyou-progress {"stage":"sft","step":3,"total":3,"note":"best 0.7"}',
+        "something else",
+        'liyou-error {"code":"bad_input","message":"no rows"}',
+    ]
+    assert list(jobs.readable(iter(lines))) == ["sft 1/3", "sft 3/3 best 0.7", "something else", "bad_input: no rows"]
 
 
 def test_the_documented_client_calls_exist() -> None:

@@ -65,7 +65,7 @@ def test_layout_and_comments_do_not_change_a_digest(folder: Path) -> None:
         ("facts.yaml", "unit: 流明,", "unit: 光年,", "unit", "expected a key of units"),
         ("facts.yaml", '"{n}元出头"', '"元出头"', "price_phrases", "exactly one {n}"),
         ("facts.yaml", "synonyms:\n", "synonyms:\n  不存在的值: [甲]\n", "synonyms.不存在的值", "value of no attribute"),
-        ("facts.yaml", "brands:\n", "brandz: []\nbrands:\n", "brandz", "Extra inputs"),
+        ("facts.yaml", "brands:\n", "brandz: []\nbrands:\n", "brandz", "no such field; did you mean brands"),
         ("controls.yaml", "measured_by: length", "measured_by: weight", "controls.2.measured_by", "'weight'"),
         ("controls.yaml", "chars: [18, 30]", "chars: [30, 18]", "controls.2.values.0", "fewest"),
         ("lexicon.yaml", "level: block", "level: forbid", "rules.0.level", "'forbid'"),

@@ -62,3 +62,13 @@ def test_workers_find_a_pack_where_the_command_was_given(tmp_path: Path, monkeyp
     assert located("mine") == str(tmp_path / "mine")
     assert located("shop") == "shop"
     assert located("s3://shop/mine") == "s3://shop/mine"
+
+
+@pytest.mark.parametrize(("name", "meant"), [("lexicn.yaml", "lexicon.yaml"), ("lexicon.yml", "lexicon.yaml")])
+def test_a_misnamed_part_is_refused_since_the_shipped_one_would_stand_for_it(tmp_path: Path, name: str, meant: str) -> None:
+    (tmp_path / "pack.yaml").write_text("name: mine\nextends: shop\n", encoding="utf-8")
+    (tmp_path / "README.md").write_text("ours", encoding="utf-8")
+    load_pack(tmp_path)
+    (tmp_path / name).write_text("rules: []\n", encoding="utf-8")
+    with pytest.raises(ConfigError, match=f"{name}: no part of a pack; did you mean {meant}"):
+        load_pack(tmp_path)
