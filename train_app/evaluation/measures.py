@@ -13,7 +13,7 @@ from common.metrics.diversity import distinct, repeated_share, self_bleu4, uniqu
 from common.metrics.explanation import feature_coverage_ratio, feature_diversity, feature_matching_ratio
 from common.metrics.intervals import Interval, bootstrap, paired_difference, share
 from common.metrics.overlap import bleu4, chrf, rouge_l, sentence_bleu4
-from common.metrics.realism import c2st_auc
+from common.metrics.realism import c2st
 
 Measures = dict[str, Interval]
 Truth = Callable[[str, Context], bool]
@@ -59,9 +59,10 @@ def of_texts(texts: Sequence[str], references: Sequence[str], *, seed: int = 0) 
         "reference.repeated": repeated_share(references),
         "reference.chars": float(np.mean([len(text) for text in references])),
     }
+    measures = {name: Interval(value=value, n=n) for name, value in values.items()}
     if n >= MIN_C2ST:
-        values["text.c2st_auc"] = c2st_auc(references, texts, seed=seed)
-    return {name: Interval(value=value, n=n) for name, value in values.items()}
+        measures["text.c2st_auc"] = c2st(references, texts, seed=seed)
+    return measures
 
 
 def of_shown(texts: Sequence[str], references: Sequence[str]) -> Measures:
