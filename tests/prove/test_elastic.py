@@ -94,10 +94,13 @@ class Story:
     def __init__(self) -> None:
         self.began, self.seen, self._changed = time.monotonic(), [], threading.Condition()
         self.starts: list[tuple[float, int]] = []
+        self.step = 0
+        """of SFT, the last one told"""
 
     def __call__(self, progress: Progress) -> None:
         with self._changed:
             self.seen.append(progress)
+            self.step = progress.step if progress.stage == "sft" else self.step
             if progress.stage == SETTING_UP:
                 print(f"{self.now():.0f} s: {progress.note}", flush=True)
                 self.starts.append((self.now(), int(progress.metrics["workers"])))
@@ -122,8 +125,8 @@ def test_a_run_that_lost_a_node_and_got_one_back_ends_as_runs_of_a_fixed_size_do
         running = pool.submit(fit_until, config, story, until="sft")
         running.add_done_callback(lambda done: story(Progress(stage="end", step=0, total=0)))
         ended = running.done
-        story.wait_for(lambda: ended() or (story.seen[-1].stage == "sft" and story.seen[-1].step >= LOST_AT))
-        lost_s, lost_at = story.now(), story.seen[-1].step
+        story.wait_for(lambda: ended() or story.step >= LOST_AT)
+        lost_s, lost_at = story.now(), story.step
         cluster.remove_node(added[-1], allow_graceful=False)  # as a machine that goes down: nobody is told
         story.wait_for(lambda: ended() or len(story.starts) == 2)
         back_s = story.now()
