@@ -1,3 +1,6 @@
+import shlex
+from pathlib import Path
+
 import pytest
 
 from cluster.commands.study import presets, read_study
@@ -36,3 +39,19 @@ def test_packaged_studies_hold_together(name: str) -> None:
     study = read_study(name, [])
     assert {arm: study.arm(arm, seed=study.seeds[0]).seed for arm in study.arms}
     assert not study.train.adversarial.rounds or "F" in study.arms
+
+
+DOCUMENT = (Path(__file__).resolve().parents[3] / "docs" / "study.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("line", [line.strip() for line in DOCUMENT.splitlines() if line.startswith("    liyou")])
+def test_the_documented_commands_name_studies_that_are_there(line: str) -> None:
+    program, command, name, *words = shlex.split(line)
+    assert (program, command) == ("liyou", "study")
+    overrides = [word for word in words if "=" in word]
+    assert read_study(name, overrides).name == name
+
+
+def test_the_document_tells_every_arm() -> None:
+    told = {line.split("|")[1].strip() for line in DOCUMENT.splitlines() if line.startswith("| ")} - {"arm of `shop`"}
+    assert told == set(read_study("shop", []).arms)
