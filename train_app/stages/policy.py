@@ -1,6 +1,6 @@
 """The generator in training: LoRA adapters inside the base's linear layers, and a merged copy that writes. Knows no loss and no data."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import replace
@@ -10,6 +10,7 @@ from peft import LoraConfig as PeftConfig
 from peft import inject_adapter_in_model
 from peft.tuners.lora import Linear as LoraLinear
 from torch import Tensor, nn
+from torch.nn.functional import linear
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from common.errors import UnsupportedModel
@@ -19,6 +20,8 @@ Adapter = dict[str, Tensor]
 """LoRA weights under the names that peft saves (`base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight`), float32."""
 
 PREFIX, SLOT = "base_model.model.", "default"
+SUMMED_UP_TO = 1 << 18
+"""Weights of a layer up to which W + s BA is summed before it meets the tokens; see `summed_forward`."""
 
 
 class Policy:
@@ -36,6 +39,9 @@ class Policy:
         self._layers = {name: module for name, module in language.model.named_modules() if isinstance(module, LoraLinear)}
         self._recomputed: list[nn.Module] = []
         assert self._layers, "LoRA found no linear layer to adapt"
+        for layer in self._layers.values():
+            if not dropout and layer.in_features * layer.out_features <= SUMMED_UP_TO:
+                layer.forward = summed_forward(layer)  # type: ignore[method-assign]
         for parameter in self.parameters().values():
             parameter.data = parameter.data.float()
         self.train(False)
@@ -117,3 +123,21 @@ class Policy:
         assert adapter.keys() == parameters.keys(), "not this policy's adapter"
         for name, parameter in parameters.items():
             parameter.copy_(adapter[name])
+
+
+def summed_forward(layer: LoraLinear) -> Callable[[Tensor], Tensor]:
+    """(W + s BA) x instead of peft's W x + s B(A x): the same function without dropout, with one product and no sum over the tokens.
+
+    Its gradient goes through a matrix as large as W, which for small layers and many tokens costs less than what is saved: a step of 32
+    rows with the starter base took 0.75 s of a core instead of 0.97 in bf16, and 1.5 instead of 2.1 in fp32, with any rank.
+    """
+    base, scale = layer.get_base_layer(), layer.scaling[SLOT]
+    down, up = layer.lora_A[SLOT], layer.lora_B[SLOT]
+    assert isinstance(base, nn.Linear)
+    assert isinstance(down, nn.Linear)
+    assert isinstance(up, nn.Linear)
+
+    def forward(x: Tensor, *args: object, **kwargs: object) -> Tensor:
+        return linear(x, base.weight + scale * (up.weight @ down.weight), base.bias)
+
+    return forward

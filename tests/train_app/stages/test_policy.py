@@ -1,7 +1,11 @@
+from copy import deepcopy
+
 import pytest
 import torch
+from peft.tuners.lora import Linear as LoraLinear
 
 from common.language.base_model import teacher_forced
+from train_app.stages.policy import Policy
 from train_app.stages.sft import backward_of, num_answer_tokens
 from train_app.stages.state import tensors_digest
 
@@ -87,3 +91,23 @@ def test_layers_that_are_computed_again_give_the_same_gradients_with_dropout_and
     assert (plain[1], again[1]) == (1, 2), "its layers ran a second time"
     assert all(torch.equal(again[0][name], gradient) for name, gradient in plain[0].items())
     assert any(gradient.abs().max() > 0 for gradient in plain[0].values())
+
+
+def test_without_dropout_a_layer_sums_its_weights_first_and_says_and_learns_the_same(bench, rows) -> None:
+    policy = Policy(deepcopy(bench.policy.merged), rank=4, alpha=8, dropout=0.0, seed=1)
+    disturb(policy)
+
+    def gradients():
+        policy.language.model.zero_grad()
+        said = logprobs(policy.language.model, rows)
+        said.sum().backward()
+        return said.detach(), {name: parameter.grad.clone() for name, parameter in policy.parameters().items()}
+
+    said, learnt = gradients()
+    summed = [layer for layer in policy.language.model.modules() if isinstance(layer, LoraLinear) and "forward" in vars(layer)]
+    assert len(summed) == 14
+    for layer in summed:
+        del layer.forward
+    as_peft, learnt_as_peft = gradients()
+    assert torch.allclose(said, as_peft, atol=1e-5)
+    assert all(torch.allclose(grad, learnt_as_peft[name], atol=1e-3, rtol=1e-3) for name, grad in learnt.items())
