@@ -40,8 +40,9 @@ class Policy:
         self._recomputed: list[nn.Module] = []
         assert self._layers, "LoRA found no linear layer to adapt"
         for layer in self._layers.values():
-            if not dropout and layer.in_features * layer.out_features <= SUMMED_UP_TO:
-                layer.forward = summed_forward(layer)  # type: ignore[method-assign]
+            base = layer.get_base_layer()
+            if not dropout and isinstance(base, nn.Linear) and base.weight.numel() <= SUMMED_UP_TO:
+                layer.forward = summed_forward(layer)  # type: ignore[method-assign, assignment]
         for parameter in self.parameters().values():
             parameter.data = parameter.data.float()
         self.train(False)
