@@ -82,7 +82,9 @@ class DiscriminatorStageConfig(Frozen):
     lora_rank: int = Field(8, ge=1, le=256, description="of kind lora_head; its update is scaled by 2, alpha over rank")
     evaluate_every: int = Field(25, ge=1, description="steps between measurements on held-out rows; the best is kept")
     held_out: float = Field(0.15, gt=0, lt=1, description="share of the rows that measure AUC")
-    abort_auc: float = Field(0.55, ge=0.5, lt=1, description="below it against samples and perturbed texts alike there is nothing to learn")
+    abort_auc: float = Field(
+        0.55, ge=0, lt=1, description="below it against samples and perturbed texts alike there is nothing to learn; 0: go on all the same"
+    )
 
     @model_validator(mode="after")
     def _makes_sense(self) -> Self:

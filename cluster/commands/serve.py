@@ -88,7 +88,8 @@ class Phases:
         now = time.monotonic()
         self.seconds[name] = round(now - self._since, 2)
         self._since = now
-        typer.echo(f"{name}: {self.seconds[name]:.1f} s", err=True)
+        if name != "imports":  # what is wrong with the command is one line, and stands alone
+            typer.echo(f"{name}: {self.seconds[name]:.1f} s", err=True)
 
 
 def stop_on_signals() -> None:
