@@ -1,6 +1,6 @@
 """What is kept of a seed: for every arm its outcomes prompt by prompt, so that any two can be paired later, and its figures."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -98,7 +98,3 @@ class SeedResult(Frozen):
     prompts: list[str] = Field(description="example ids of the test rows, in the order of all outcomes")
     reference: Texts = Field(description="what people wrote for the same prompts")
     arms: dict[str, ArmResult]
-
-
-def shares(texts: Mapping[str, Texts], taken: str, outcome: str) -> float:
-    return texts[taken].outcomes[outcome].share

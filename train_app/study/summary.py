@@ -11,7 +11,6 @@ from train_app.study.config import StudyConfig
 from train_app.study.figures import CHOSEN, DECODED, SAMPLED, SeedResult
 
 TAKEN = (SAMPLED, DECODED, CHOSEN)
-LOWER_IS_BETTER = ("hallucinated",)
 
 
 class Comparison(Frozen):
