@@ -1,5 +1,8 @@
 """What the measures of a report say, on texts small enough to count by hand."""
 
+import json
+from pathlib import Path
+
 import pytest
 
 from common.domain.context import Context
@@ -44,3 +47,12 @@ def test_what_promotion_compares_knows_which_way_is_better() -> None:
         direction(name) for name in ("answer.model", "text.c2st_auc", "reference.perplexity_token", "reference.checks", "likelihood.auc")
     ]
     assert found == ["higher", "lower", "lower", "neither", "neither"]
+
+
+def test_every_figure_of_a_bundle_is_explained() -> None:
+    root = Path(__file__).resolve().parents[3]
+    document = (root / "docs" / "measures.md").read_text(encoding="utf-8")
+    names = json.loads((root / "common" / "starter" / "bundle" / "manifest.json").read_bytes())["metrics"]
+    whose, what = {name.partition(".")[0] for name in names}, {name.partition(".")[2] for name in names} | {"risk"}
+    assert not [one for one in whose if f"`{one}.`" not in document]
+    assert not [one for one in what if f"`{one}`" not in document]
