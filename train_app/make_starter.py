@@ -4,7 +4,6 @@ The committed base: `base --seed 1 --steps 5400`, two threads, forty minutes of 
 token, 93 % of values copied.
 """
 
-import copy
 import shutil
 import time
 from collections.abc import Iterable, Iterator
@@ -21,7 +20,7 @@ from common.domain.controls import ControlVocabulary
 from common.errors import BundleNotFound, ConfigError
 from common.packs.load import load_pack
 from train_app.pretraining.documents import Document, documents
-from train_app.pretraining.loop import Encoded, PretrainingConfig, Report, measure, new_model, rows, train
+from train_app.pretraining.loop import Encoded, PretrainingConfig, Report, measure, new_model, rows, save, train
 from train_app.pretraining.tokenizer import train_tokenizer
 from train_app.sample_shop.catalogue import pretraining_texts
 
@@ -82,13 +81,6 @@ def make_base(
     _print(console, made, report)
     save(model, tokenizer, out)
     return report
-
-
-def save(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, out: Path) -> None:
-    """A folder that `load_base` reads; the weights that train on stay fp32."""
-    stored = copy.deepcopy(model).bfloat16()
-    stored.save_pretrained(out)
-    tokenizer.save_pretrained(out)
 
 
 def _checked(model: PreTrainedModel, held_out: list[Encoded], end_id: int) -> Report:

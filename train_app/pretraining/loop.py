@@ -1,16 +1,18 @@
 """Pretrains a small causal language model from nothing: packed rows, next-token loss, one device. Knows no shop; sees ids and masks."""
 
+import copy
 import random
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from math import cos, exp, pi
+from pathlib import Path
 from typing import cast
 
 import torch
 from pydantic import Field
 from torch import Tensor
 from torch.nn.functional import cross_entropy
-from transformers import PreTrainedModel, Qwen2Config, Qwen2ForCausalLM
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, Qwen2Config, Qwen2ForCausalLM
 
 from common.config import Frozen
 from common.language.base_model import backbone, head_logits
@@ -191,3 +193,10 @@ def measure(model: PreTrainedModel, held_out: Sequence[Encoded], *, end_id: int)
                 values += 1
                 copied += bool((likeliest[first - 1 : last - 1] == ids_BT[row, first:last]).all())
     return Report(perplexity=exp(nats / max(tokens, 1)), copy_accuracy=copied / max(values, 1))
+
+
+def save(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, out: Path) -> None:
+    """A folder that `load_base` reads; the weights that train on stay fp32."""
+    stored = copy.deepcopy(model).bfloat16()
+    stored.save_pretrained(out)
+    tokenizer.save_pretrained(out)
