@@ -86,6 +86,11 @@ class DiscriminatorStageConfig(Frozen):
         0.55, ge=0, lt=1, description="below it against samples and perturbed texts alike there is nothing to learn; 0: go on all the same"
     )
 
+    permuted_labels: bool = Field(
+        False,
+        description="leave to chance which of a context's texts counts as the real one: a study's null, never for a bundle that is served",
+    )
+
     @model_validator(mode="after")
     def _makes_sense(self) -> Self:
         steep = [name for name in ("gradient_penalty", "r1", "spectral_norm") if getattr(self, name)]

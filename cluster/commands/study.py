@@ -116,5 +116,8 @@ def tell(config: "StudyConfig", summary: "Summary") -> None:
         print(
             f"           judge-clean over {config.verifier}: {100 * summary.judge_gain:+.1f} (at least {100 * summary.judge_gain_low:+.1f})"
         )
+    if summary.a_a is not None:
+        interval = f"[{100 * summary.a_a.low:+.1f}, {100 * summary.a_a.high:+.1f}]"
+        print(f"           {config.baselines[0]} over itself with another seed: {100 * summary.a_a.value:+.1f} {interval}")
     if summary.hallucination_ratio is not None:
         print(f"           hallucinations {summary.hallucination_ratio:.2f} of {summary.best_baseline}'s")

@@ -48,6 +48,10 @@ class Summary(Frozen):
     hallucination_ratio: float | None
     judge_gain: float | None
     judge_gain_low: float | None
+    a_a: Difference | None = Field(
+        None,
+        description="success of the first baseline with one seed minus the same with another, seeds in pairs: its interval should hold 0",
+    )
     comparisons: list[Comparison]
     p_values: dict[str, float] = Field(description="of the primary comparisons, after Holm's correction")
     bars: list[BarResult]
@@ -103,11 +107,21 @@ def summarise(config: StudyConfig, results: Sequence[SeedResult]) -> Summary:
         hallucination_ratio=ratio,
         judge_gain=judge.difference.value if judge else None,
         judge_gain_low=judge.difference.low if judge else None,
+        a_a=_a_a(config, results),
         comparisons=comparisons,
         p_values=holm(primary),
         bars=[_bar(bar.arm, bar.figure, bar.low, bar.high, results, means) for bar in config.bars],
         means=means,
     )
+
+
+def _a_a(config: StudyConfig, results: Sequence[SeedResult]) -> Difference | None:
+    """Null where fewer than two seeds answered the same prompts."""
+    pairs = [(one, other) for one, other in zip(results[::2], results[1::2], strict=False) if one.prompts == other.prompts]
+    if not pairs:
+        return None
+    rows = np.array([[one.arms[config.baselines[0]].texts[DECODED].outcomes["success"].array for one in pair] for pair in pairs], float)
+    return hierarchical_difference(rows[:, 0], rows[:, 1], rounds=config.rounds)
 
 
 def _means(results: Sequence[SeedResult], arm: str) -> dict[str, float]:

@@ -70,6 +70,18 @@ def test_no_gain_is_called_no_gain(tiny) -> None:
     assert summary.s_gain_low < 0 < summary.s_gain_high
 
 
+def test_a_baseline_does_not_differ_from_itself_and_one_that_does_is_seen(tiny) -> None:
+    same = summarise(tiny(), seeds(0.7, count=4)).a_a
+    assert same is not None
+    assert len(same.by_seed) == 2
+    assert same.low < 0 < same.high
+    one, other, *_ = seeds(0.7, a=0.5), seeds(0.7, a=0.8)
+    drifted = summarise(tiny(), [one[0], other[1]]).a_a
+    assert drifted is not None
+    assert drifted.high < 0
+    assert summarise(tiny(), seeds(0.7, count=1)).a_a is None
+
+
 def test_bars_say_whether_they_were_kept(tiny) -> None:
     kept = {(bar.arm, bar.figure): bar.kept for bar in summarise(tiny(), seeds(0.7, a=0.8)).bars}
     assert kept == {("reference", "success"): True, ("A", "sampled.success"): False}

@@ -55,14 +55,18 @@ def judged_as(bench: Workbench, answers: Sequence[Answer]) -> list[Judged]:
 
 
 def exhibits(bench: Workbench, examples: Sequence[Example], fakes: Mapping[int, Sequence[tuple[int, ...]]]) -> list[Exhibit]:
-    """For every example with at least one fake; features under the merged policy as it is now."""
+    """For every example with at least one fake; features under the merged policy as it is now. With `permuted_labels` which of a context's
+    texts counts as the real one is left to chance: a discriminator that still gains from it has gained from something else."""
     chosen = [index for index in range(len(examples)) if fakes.get(index)]
     wrong = [_wrong(bench, examples, index) for index in chosen]
     answers: list[Answer] = []
     for index, (swapped, elsewhere) in zip(chosen, wrong, strict=True):
         answers += [bench.real(examples[index]), *(Answer(examples[index].context, ids) for ids in fakes[index])]
         answers += [answer for answer in (swapped, elsewhere) if answer is not None]
-    judged = iter(judged_as(bench, answers))
+    texts = judged_as(bench, answers)
+    if bench.discriminator.permuted_labels:
+        texts = _permuted(texts, [1 + len(fakes[i]) + sum(one is not None for one in w) for i, w in zip(chosen, wrong, strict=True)], bench)
+    judged = iter(texts)
     return [
         Exhibit(
             real=next(judged),
@@ -72,6 +76,15 @@ def exhibits(bench: Workbench, examples: Sequence[Example], fakes: Mapping[int, 
         )
         for index, (swapped, elsewhere) in zip(chosen, wrong, strict=True)
     ]
+
+
+def _permuted(texts: Sequence[Judged], sizes: Sequence[int], bench: Workbench) -> list[Judged]:
+    """Within each context's texts, `sizes` of them one after another."""
+    found, start = [], 0
+    for number, size in enumerate(sizes):
+        found += random.Random(bench.seed("permuted labels", number)).sample(texts[start : start + size], size)
+        start += size
+    return found
 
 
 def _wrong(bench: Workbench, examples: Sequence[Example], index: int) -> tuple[Answer | None, Answer | None]:

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -32,3 +33,20 @@ def test_a_critic_that_says_the_same_of_everything_ties_everywhere(bench, monkey
     found = reading(bench, monkeypatch, "bce", real=[1.0] * 3, fake=[1.0] * 3, wrong=[1.0] * 3)
     assert found["ties"] == 1
     assert found["ordered_samples"] == found["ordered_wrong"] == 0.5
+
+
+def test_permuted_labels_leave_to_chance_which_text_is_the_real_one(bench, monkeypatch) -> None:
+    monkeypatch.setattr(training, "judged_as", lambda bench, answers: [Judged(answer.ids, answer.context.controls) for answer in answers])
+    examples = bench.splits.discriminator
+    fakes = {row: [(row, 1), (row, 2)] for row in range(len(examples))}
+    shown = training.exhibits(bench, examples, fakes)
+    null = replace(bench, discriminator=bench.discriminator.model_copy(update={"permuted_labels": True}))
+    permuted = training.exhibits(null, examples, fakes)
+
+    def texts(one: Exhibit) -> list[object]:
+        return sorted(str(text.features) for text in (one.real, *one.fakes, one.perturbed, one.mismatched) if text is not None)
+
+    assert [texts(one) for one in permuted] == [texts(one) for one in shown]
+    still_real = [one.real == other.real for one, other in zip(permuted, shown, strict=True)]
+    assert 0 < sum(still_real) < len(still_real) / 2
+    assert training.exhibits(null, examples, fakes) == permuted
