@@ -35,12 +35,22 @@ def train(
     overrides: Annotated[list[str] | None, typer.Argument(help="key=value, for example sft.learning_rate=1e-3 out=/tmp/run")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="one JSON object on stdout, progress as JSON lines on stderr")] = False,
     address: Annotated[str | None, typer.Option(help="of a running Ray cluster; left out, one is started on this machine")] = None,
+    plan: Annotated[bool, typer.Option("--plan", help="start nothing: memory, steps and hours, from a few steps on this machine")] = False,
+    rate: Annotated[
+        str | None, typer.Option(help="with --plan, instead of measuring: trained=N,read=N,written=N,fitted=N, texts a second each")
+    ] = None,
 ) -> None:
     """Train a bundle. The same configuration on the same data resumes where it stopped."""
     from train_app.config import TrainConfig
-    from train_app.runtime.run import fit
 
     chosen = load_config(config_path(config), TrainConfig, overrides or [])
+    if rate is not None and not plan:
+        raise ConfigError("--rate: it says how fast a plan is worked off; add --plan")
+    if plan:
+        show_plan(chosen, rate=rate, as_json=as_json)
+        return
+    from train_app.runtime.run import fit
+
     if address is None:
         refuse_early(chosen)
     workers = chosen.runtime.num_workers
@@ -55,6 +65,29 @@ def train(
     print(f"bundle     {result.bundle_id}")
     print(f"at         {result.bundle_path}")
     print(f"progress   {result.run_path} (metrics.jsonl, tensorboard)")
+
+
+def show_plan(config: "TrainConfig", *, rate: str | None, as_json: bool) -> None:
+    """A line a stage, then memory: what `estimate` found."""
+    from train_app.runtime.estimate import estimate, stated_rates
+
+    found = estimate(config, rates=None if rate is None else stated_rates(rate))
+    if as_json:
+        told = {"hours": found.hours, "steps": found.steps, "memory_bytes": found.memory.total}
+        print(orjson.dumps(found.model_dump(mode="json") | told).decode())
+        return
+    print(
+        f"trains     {found.parameters:,} parameters, and {found.discriminator_parameters:,} of the discriminator, on {found.rows:,} rows"
+    )
+    speed = ", ".join(f"{name} {value:.3g}" for name, value in found.rates.model_dump().items())
+    print(f"rates      {speed} a second and worker ({found.rates_from}); {found.workers} worker(s)\n")
+    print(f"{'stage':36}{'steps':>10}{'hours':>10}")
+    for stage in found.stages:
+        print(f"{stage.name:36}{stage.steps:>10,}{stage.hours:>10.3f}")
+    print(f"{'at most':36}{found.steps:>10,}{found.hours:>10.3f}\n")
+    print(f"{'memory of a worker':36}{'MiB':>10}")
+    for part, num_bytes in {**found.memory.model_dump(), "together": found.memory.total}.items():
+        print(f"{part.replace('_', ' '):36}{num_bytes / (1 << 20):>10.1f}")
 
 
 def refuse_early(config: "TrainConfig") -> None:

@@ -98,6 +98,14 @@ class HfEngine:
         self._decode = torch.compile(self._decode_rows, dynamic=False) if compile else self._decode_rows
         self._check_logits()
 
+    @property
+    def cache_bytes(self) -> int:
+        """Of the keys and values of all slots, whether they are allocated yet or not."""
+        text = self._config
+        heads = getattr(text, "num_key_value_heads", None) or text.num_attention_heads
+        size = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
+        return 2 * int(text.num_hidden_layers * max(self.num_slots, 2) * heads * self.max_len * size) * self.model.dtype.itemsize
+
     # ---- the Engine protocol ---------------------------------------------------------------------------------------
 
     def submit(self, sequence: Sequence, *, decoding: DecodingParams) -> int:

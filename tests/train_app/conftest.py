@@ -138,6 +138,12 @@ def tiny_shop(tmp_path) -> TrainConfig:
     return make_tiny_shop(tmp_path)
 
 
+@pytest.fixture(scope="session")
+def tiny_shop_in():
+    """`tiny_shop` in a folder that a test names."""
+    return make_tiny_shop
+
+
 def make_tiny_shop(folder: Path) -> TrainConfig:
     """A snapshot and a base on disk, and the configuration of a run on them that takes seconds."""
     raw, parts = folder / "raw", make_splits()

@@ -1,7 +1,7 @@
 """The order of the stages, and which are left out when. Each is resumed in its middle or skipped when it is done; knows nothing of Ray."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from train_app.config import TrainConfig
@@ -11,10 +11,10 @@ from train_app.stages.discriminator.calibration import calibrate
 from train_app.stages.discriminator.risk import control_risk, stage_name
 from train_app.stages.discriminator.training import GROUP, train_discriminator
 from train_app.stages.filtering import collect_best, train_on_best
-from train_app.stages.pool import collect
+from train_app.stages.pool import collect, num_chunks
 from train_app.stages.selection import select
 from train_app.stages.sft import STAGE as SFT_STAGE
-from train_app.stages.sft import sft
+from train_app.stages.sft import length, sft
 from train_app.stages.state import OnProgress, Save, State, tensors_digest
 from train_app.stages.validation import RULER, SFT, candidate, mapped, measure, stage_of
 from train_app.stages.workbench import Workbench
@@ -24,11 +24,28 @@ When = Callable[[State], bool]
 
 
 @dataclass(frozen=True, slots=True)
+class Work:
+    """What a stage does at most, over all workers, in what takes time."""
+
+    steps: int = 1
+    """as its progress counts them"""
+    trained: int = 0
+    """rows read forwards and backwards"""
+    read: int = 0
+    """texts read forwards"""
+    written: int = 0
+    """texts drawn"""
+    fitted: int = 0
+    """contexts that the discriminator learns from, each with all its texts"""
+
+
+@dataclass(frozen=True, slots=True)
 class Step:
     """`when` False: the stage is passed over. `makes`: name of the candidate that its policy is."""
 
     name: str
     run: Run
+    work: Work
     when: When = lambda state: True
     makes: str | None = None
 
@@ -45,14 +62,17 @@ def stale(state: State) -> bool:
 
 def plan(config: TrainConfig, bench: Workbench, *, on_progress: OnProgress, save: Save) -> list[Step]:
     rows = bench.splits.discriminator[: config.discriminator.rows]
-    asked = config.filtering.select_by == "discriminator" and config.filtering.generated_share > 0
+    chosen = config.filtering.select_by == "discriminator" and config.filtering.generated_share > 0
 
     def able(state: State) -> bool:
         """Whether filtering has what it chooses by."""
-        return sees(state) or not asked
+        return sees(state) or not chosen
 
     def fitted(name: str, *, steps: int, when: When) -> list[Step]:
         """Samples of the current policy, then a discriminator that reads them."""
+        drawn = Work(steps=num_chunks(len(rows)), written=len(rows) * config.discriminator.fakes_per_row)
+        read = len(rows) * (config.discriminator.fakes_per_row + 3)  # with the real text, a perturbed and a mismatched one
+        learnt = Work(steps=steps, read=read, fitted=steps * min(config.discriminator.batch_size, len(rows)))
 
         def draw(state: State) -> State:
             bench.load(state.group("policy"))
@@ -64,7 +84,7 @@ def plan(config: TrainConfig, bench: Workbench, *, on_progress: OnProgress, save
             done = train_discriminator(state, config.discriminator, on_progress, stage=name, steps=steps, bench=bench, save=save)
             return done.with_values({"fitted_to": tensors_digest(state.group("policy"))})
 
-        return [Step(f"{name} samples", draw, when), Step(name, fit, when)]
+        return [Step(f"{name} samples", draw, drawn, when), Step(name, fit, learnt, when)]
 
     def first_discriminator(state: State, run: Run) -> State:
         done = run(state)
@@ -83,8 +103,11 @@ def plan(config: TrainConfig, bench: Workbench, *, on_progress: OnProgress, save
         def learn(state: State) -> State:
             return train_on_best(state, config.filtering, on_progress, stage=name, collected_in=drawn, bench=bench, save=save)
 
-        draws = [Step(drawn, keep, able)] if config.filtering.generated_share else []
-        return [*draws, Step(name, learn, able, makes=name)]
+        prompts = min(config.filtering.prompts_per_round, len(bench.splits.train))
+        draws = [Step(drawn, keep, Work(steps=num_chunks(prompts), written=prompts * config.filtering.samples), able)]
+        many = config.filtering.steps_per_round
+        work = Work(steps=many, trained=many * config.filtering.batch_size)
+        return [*(draws if config.filtering.generated_share else []), Step(name, learn, work, able, makes=name)]
 
     def selection_of(name: str) -> Run:
         def run(state: State) -> State:
@@ -103,29 +126,54 @@ def plan(config: TrainConfig, bench: Workbench, *, on_progress: OnProgress, save
         def run(state: State) -> State:
             return measure(state.enter(stage), config.selection, on_progress, stage=stage, name=name, bench=bench).at(1)
 
-        return Step(stage, run, lambda state: bool(state.group(candidate(name))))
+        num = min(config.selection.prompts, len(bench.splits.validation))
+        return Step(stage, run, Work(written=num, read=2 * num), lambda state: bool(state.group(candidate(name))))
 
-    steps = [Step(SFT_STAGE, lambda state: sft(state, config.sft, on_progress, bench=bench, save=save), makes=SFT)]
+    steps = [Step(SFT_STAGE, lambda state: sft(state, config.sft, on_progress, bench=bench, save=save), _of_sft(config, bench), makes=SFT)]
     samples, fit = fitted("discriminator", steps=config.discriminator.steps, when=lambda state: True)
-    steps += [samples, Step(fit.name, partial(first_discriminator, run=fit.run)), measured(SFT)]
+    steps += [samples, replace(fit, run=partial(first_discriminator, run=fit.run)), measured(SFT)]
     for number in range(1, config.adversarial.rounds + 1):
         name = f"adversarial {number}"
-        steps.append(Step(name, round_of(name), lambda state: sees(state) and not state.values.get("stopped"), makes=name))
+        work = _of_round(config, len(rows))
+        steps.append(Step(name, round_of(name), work, lambda state: sees(state) and not state.values.get("stopped"), makes=name))
         steps.append(measured(name))
     if config.adversarial.rounds and config.filtering.rounds:
-        steps.append(Step("start of filtering", selection_of("start of filtering"), able))
+        steps.append(Step("start of filtering", selection_of("start of filtering"), Work(), able))
     for number in range(1, config.filtering.rounds + 1):
         name = f"filtering {number}"
-        if asked:
+        if chosen:
             fit_again = fitted(f"{name} discriminator", steps=config.discriminator.refresh_steps, when=lambda s: sees(s) and stale(s))
             steps += fit_again
         steps += [*filtered(name), measured(name)]
-    steps.append(Step("selection", selection_of("selection")))
+    steps.append(Step("selection", selection_of("selection"), Work()))
     steps += fitted("final discriminator", steps=config.discriminator.refresh_steps, when=stale)
-    steps.append(Step(CALIBRATION, lambda state: calibrate(state, config.calibration, on_progress, bench=bench, save=save)))
+    num = min(config.calibration.rows, len(bench.splits.calibration))
+    work = Work(written=num, read=4 * num)
+    steps.append(Step(CALIBRATION, lambda state: calibrate(state, config.calibration, on_progress, bench=bench, save=save), work))
     risk, serving = stage_name(config.calibration), {"k": config.evaluation.candidates, "max_attempts": config.evaluation.max_attempts}
-    steps.append(Step(risk, lambda state: control_risk(state, config.calibration, on_progress, stage=risk, **serving, bench=bench)))
+    asked = 0 if config.calibration.labels == "none" else config.calibration.requests
+    work = Work(written=asked * config.evaluation.candidates * config.evaluation.max_attempts)
+    steps.append(Step(risk, lambda state: control_risk(state, config.calibration, on_progress, stage=risk, **serving, bench=bench), work))
     return steps
+
+
+def _of_sft(config: TrainConfig, bench: Workbench) -> Work:
+    planned = length(config.sft, num_rows=len(bench.splits.train))
+    epochs, rest = divmod(planned.total, planned.per_epoch)
+    trained = epochs * len(bench.splits.train) + rest * min(config.sft.batch_size, len(bench.splits.train))
+    checked = min(config.sft.validation_rows, len(bench.splits.validation))
+    return Work(steps=planned.total, trained=trained, read=planned.num_validations * checked)
+
+
+def _of_round(config: TrainConfig, num_rows: int) -> Work:
+    """A step draws and reads its samples, reads them once more under the reference and once more beside what the discriminator is shown."""
+    round_ = config.adversarial
+    prompts = min(round_.prompts, num_rows)
+    samples = prompts * round_.samples
+    trained = samples + round_.ce_rows * (1 + 2 * bool(round_.contrastive_weight))
+    one = Work(trained=trained, read=2 * samples + 3 * prompts, written=samples, fitted=prompts)
+    many = round_.steps_per_round
+    return Work(many, trained=many * one.trained, read=many * one.read, written=many * one.written, fitted=many * one.fitted)
 
 
 def run_stages(

@@ -20,6 +20,11 @@ def keep_all(context: Context, candidates: Sequence[Candidate]) -> list[Candidat
     return list(candidates)
 
 
+def num_chunks(num_contexts: int) -> int:
+    """Steps of a stage that draws for so many contexts."""
+    return -(-num_contexts // CHUNK)
+
+
 def collect(
     state: State,
     examples: Sequence[Example],

@@ -3,6 +3,7 @@
 import random
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -81,6 +82,26 @@ def validation_loss(bench: Workbench, rows: Sequence[Row], *, batch_size: int = 
     return loss / max(tokens, 1.0)
 
 
+@dataclass(frozen=True, slots=True)
+class Length:
+    """How long SFT lasts at most, in optimiser steps."""
+
+    per_epoch: int
+    total: int
+    every: int
+    """between validations"""
+
+    @property
+    def num_validations(self) -> int:
+        return -(-self.total // self.every)
+
+
+def length(config: SftConfig, *, num_rows: int) -> Length:
+    per_epoch = -(-num_rows // config.batch_size)
+    total = min(config.max_epochs * per_epoch, config.max_steps or config.max_epochs * per_epoch)
+    return Length(per_epoch=per_epoch, total=total, every=min(config.evaluate_every or per_epoch, total))
+
+
 def sft(state: State, config: SftConfig, on_progress: OnProgress, *, bench: Workbench, save: Save) -> State:
     """Ends with groups `policy` and `reference`, the adapter that was best on validation. Raises BadInput without training rows."""
     train, held_out = bench.splits.train, bench.splits.validation[: config.validation_rows]
@@ -90,9 +111,8 @@ def sft(state: State, config: SftConfig, on_progress: OnProgress, *, bench: Work
         )
     rows, checks = encode_rows(bench, train, code_dropout=config.code_dropout), encode_rows(bench, held_out)
     lengths = [len(ids) for ids, _ in rows]
-    per_epoch = -(-len(rows) // config.batch_size)
-    total = min(config.max_epochs * per_epoch, config.max_steps or config.max_epochs * per_epoch)
-    every = min(config.evaluate_every or per_epoch, total)
+    planned = length(config, num_rows=len(rows))
+    per_epoch, total, every = planned.per_epoch, planned.total, planned.every
     state = state.enter(STAGE)
     if state.step == 0:
         if left_out := sum(bench.splits.left_out.values()):
