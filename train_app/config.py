@@ -14,6 +14,11 @@ from common.domain.token_features import DiscriminatorKind
 DiscriminatorLoss = Literal["bce", "hinge", "bt", "wgan"]
 SelectBy = Literal["discriminator", "likelihood", "first", "truth"]
 GeneratorMode = Literal["policy_gradient", "gumbel"]
+AdapterKind = Literal["lora", "adalora", "bottleneck"]
+FEWEST_ALLOCATING = 10
+"""SFT steps in which AdaLoRA can warm up, take ranks away and settle."""
+MOST_ADALORA = 170
+"""Mean rank of AdaLoRA whose first rank a bundle still takes."""
 
 
 class DataConfig(Frozen):
@@ -33,9 +38,20 @@ class BaseConfig(Frozen):
 
 
 class LoraConfig(Frozen):
-    rank: int = Field(16, ge=1, le=256)
-    alpha: int = Field(32, ge=1, description="the update is scaled by alpha / rank")
+    """Of the adapters lora and adalora."""
+
+    rank: int = Field(16, ge=1, le=256, description="adalora: the mean over all layers at the end; it begins with half as much again")
+    alpha: int = Field(32, ge=1, description="the update is scaled by alpha / rank, of adalora by alpha over the rank it begins with")
     dropout: float = Field(0.05, ge=0, lt=1, description="on the adapters' inputs, in SFT and on cross-entropy")
+
+
+class BottleneckConfig(Frozen):
+    """Of the adapter bottleneck."""
+
+    size: int = Field(64, ge=1, le=256, description="width of the inner layer")
+    places: Literal["pfeiffer", "houlsby"] = Field(
+        "pfeiffer", description="behind the feed-forward part of each layer; houlsby: behind attention as well"
+    )
 
 
 class SftConfig(Frozen):
@@ -290,7 +306,13 @@ class TrainConfig(Frozen):
     out: str = Field(description="folder of runs and bundles, or s3://BUCKET/PREFIX; every worker must see it")
     seed: int = Field(0, ge=0)
     base: BaseConfig = BaseConfig()
+    adapter: AdapterKind = Field(
+        "lora",
+        description="what is trained in the base. lora: Hu et al. 2021. adalora: LoRA whose ranks SFT moves to the layers that need them "
+        "(Zhang et al. 2023); it wants sft.max_steps. bottleneck: small networks behind layers (Houlsby et al. 2019); vLLM serves none",
+    )
     lora: LoraConfig = LoraConfig()
+    bottleneck: BottleneckConfig = BottleneckConfig()
     decoding: DecodingParams = Field(DecodingParams(max_new_tokens=96), description="what the bundle is served with and evaluated at")
     rollout_temperature: float = Field(1.0, gt=0, le=2, description="of samples in training: the model's own distribution")
     sft: SftConfig = SftConfig()
@@ -313,6 +335,15 @@ class TrainConfig(Frozen):
                 raise ValueError(
                     f"{field} {rows} leaves some of the {self.runtime.num_workers} workers (runtime.num_workers) without a row"
                 )
+        if self.adapter == "adalora" and (self.sft.max_steps or 0) < FEWEST_ALLOCATING:
+            raise ValueError(
+                f"adapter: got adalora with sft.max_steps {self.sft.max_steps}; ranks are shared out over a number of steps that is known "
+                f"beforehand. Set sft.max_steps to {FEWEST_ALLOCATING} or more, or take adapter lora"
+            )
+        if self.adapter == "adalora" and self.lora.rank > MOST_ADALORA:
+            raise ValueError(
+                f"lora.rank: got {self.lora.rank} with adapter adalora, which begins with half as much again; at most {MOST_ADALORA}"
+            )
         if self.filtering.select_by == "truth" and self.evaluation.truth is None:
             raise ValueError("filtering.select_by: truth needs evaluation.truth, which names it")
         if self.adversarial.throttle_low >= self.adversarial.throttle_high:

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from common.artifacts.digest import sha256_file
 from common.artifacts.signing import Signature, verify
+from common.bundle.adapters import adapter_config, check_adapter
 from common.bundle.manifest import (
     ADAPTER_CONFIG,
     ADAPTER_WEIGHTS,
@@ -40,8 +41,6 @@ PICKLES = frozenset([".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".joblib
 REPORT_KINDS = frozenset([".html", ".css", ".png", ".svg", ".json", ".jsonl", ".csv", ".md", ".txt"])
 REQUIRED = (ADAPTER_CONFIG, ADAPTER_WEIGHTS, CONTROLS, FACTS)
 DISCRIMINATOR = (DISCRIMINATOR_CONFIG, DISCRIMINATOR_WEIGHTS)
-LORA_PREFIX = "base_model.model."
-"""What peft puts before the module path of the model that it wraps."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,51 +111,6 @@ def parse_manifest(raw: bytes, *, source: str) -> tuple[BundleManifest, bytes]:
     if manifest.bundle_id != manifest.expected_id():
         raise DigestMismatch(f"{source}: says it is {manifest.bundle_id}, but its content is {manifest.expected_id()}: it was changed")
     return manifest, raw
-
-
-def check_adapter(infos: dict[str, TensorInfo], adapter: AdapterRef) -> None:
-    """Names, pairs and ranks of the adapter's tensors; the widths are the base's and are checked beside it. Raises BundleMismatch."""
-    modules = {module_of(name) for name in infos}
-    for module in sorted(modules):
-        if module.rpartition(".")[2] not in adapter.targets:
-            raise BundleMismatch(f"adapter: changes {module}; the manifest names {', '.join(adapter.targets)}. Write the bundle again.")
-        for side, axis in (("A", 0), ("B", 1)):
-            info = infos.get(f"{LORA_PREFIX}{module}.lora_{side}.weight")
-            if info is None:
-                raise BundleMismatch(f"adapter: {module} lacks lora_{side}; both halves are needed")
-            if len(info.shape) != 2 or info.shape[axis] != adapter.rank:
-                raise BundleMismatch(
-                    f"adapter: {module}.lora_{side} has shape {list(info.shape)}; expected rank {adapter.rank} on axis {axis}"
-                )
-    if {module.rpartition(".")[2] for module in modules} != set(adapter.targets):
-        raise BundleMismatch(f"adapter: has no weights for some of {', '.join(adapter.targets)}, though the manifest names them")
-
-
-def module_of(name: str) -> str:
-    """The base's module that a peft tensor belongs to. Raises BundleMismatch for a name that is none of a LoRA pair."""
-    for ending in (".lora_A.weight", ".lora_B.weight"):
-        if name.startswith(LORA_PREFIX) and name.endswith(ending):
-            return name.removeprefix(LORA_PREFIX).removesuffix(ending)
-    raise BundleMismatch(f"adapter: tensor {name!r}; expected {LORA_PREFIX}MODULE.lora_A.weight or .lora_B.weight and nothing else")
-
-
-def adapter_config(adapter: AdapterRef) -> dict[str, object]:
-    """What peft and vLLM read beside the weights. Names no base: the manifest does, by digest."""
-    return {
-        "peft_type": "LORA",
-        "task_type": "CAUSAL_LM",
-        "base_model_name_or_path": None,
-        "inference_mode": True,
-        "r": adapter.rank,
-        "lora_alpha": adapter.alpha,
-        "lora_dropout": 0.0,
-        "bias": "none",
-        "fan_in_fan_out": False,
-        "use_rslora": False,
-        "use_dora": False,
-        "modules_to_save": None,
-        "target_modules": list(adapter.targets),
-    }
 
 
 def _check_files(folder: Path, manifest: BundleManifest) -> None:

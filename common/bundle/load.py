@@ -10,13 +10,15 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from common.artifacts.digest import canonical_json, sha256_bytes
-from common.bundle.admission import LORA_PREFIX, Admitted, admit, module_of, pack_of, read_json
+from common.bundle.adapters import ADAPTER_PREFIX, PARTS, kind_of, modules_of, split_name
+from common.bundle.admission import Admitted, admit, pack_of, read_json
 from common.bundle.canaries import CanaryReport, check_canaries
 from common.bundle.manifest import ADAPTER_WEIGHTS, DISCRIMINATOR_CONFIG, DISCRIMINATOR_WEIGHTS, AdapterRef, BundleManifest
 from common.bundle.tensors import TensorInfo
 from common.config import parse
 from common.errors import ArtifactNotFound, BundleMismatch, ConfigError
 from common.language.base_model import LanguageModel, load_base
+from common.language.bottleneck import insert_bottlenecks
 from common.packs.schema import Pack
 from common.quality.discriminator import Discriminator, DiscriminatorConfig
 
@@ -85,13 +87,20 @@ def load_bundle(
 
 
 def merge_adapter(language: LanguageModel, weights: Mapping[str, Tensor], adapter: AdapterRef) -> None:
-    """W += alpha / rank * B @ A for every pair, computed in fp32 and rounded once to W's dtype. Changes the model in place."""
+    """W += alpha / rank * B @ A for every pair, computed in fp32 and rounded once to W's dtype; bottlenecks, which are no sum of weights,
+    are put behind their layers. Changes the model in place."""
+    if adapter.kind == "bottleneck":
+        inserted = insert_bottlenecks(language.model, targets=adapter.targets, size=adapter.rank)
+        for module in modules_of(weights, adapter.kind):
+            own = inserted[module].requires_grad_(False)
+            own.load_state_dict({part.split(".")[1]: weights[f"{ADAPTER_PREFIX}{module}.{part}"] for part in PARTS[adapter.kind]})
+        return
     scale = adapter.alpha / adapter.rank
     with torch.no_grad():
-        for module in sorted({module_of(name) for name in weights}):
+        for module in modules_of(weights, adapter.kind):
             weight = language.model.get_submodule(module).weight
             assert isinstance(weight, Tensor)
-            lora_a, lora_b = (weights[f"{LORA_PREFIX}{module}.lora_{side}.weight"].to(weight.device, torch.float32) for side in "AB")
+            lora_a, lora_b = (weights[f"{ADAPTER_PREFIX}{module}.lora_{side}.weight"].to(weight.device, torch.float32) for side in "AB")
             weight.copy_(weight.float() + scale * (lora_b @ lora_a))
 
 
@@ -103,16 +112,22 @@ def tokenizer_digest(language: LanguageModel) -> str:
 
 
 def check_fit(infos: Mapping[str, TensorInfo], language: LanguageModel) -> None:
-    """Raises BundleMismatch when the adapter names a module that the base does not have, or another width."""
-    modules = dict(language.model.named_modules())
+    """Raises BundleMismatch when the adapter names a module that the base does not have, or another width, or leaves one of a kind out."""
+    modules, kind = dict(language.model.named_modules()), kind_of(infos)
     for name, info in infos.items():
-        module = module_of(name)
+        module, part = split_name(name, kind)
         weight = getattr(modules.get(module), "weight", None)
         if not isinstance(weight, Tensor) or weight.dim() != 2:
             raise BundleMismatch(f"adapter: changes {module}, which {language.source} does not have. Name the base it was trained on.")
-        axis, wanted = (1, weight.shape[1]) if ".lora_A." in name else (0, weight.shape[0])
-        if info.shape[axis] != wanted:
-            raise BundleMismatch(f"adapter: {name} has shape {list(info.shape)}; {language.source} needs {wanted} on axis {axis}")
+        if width := PARTS[kind][part].width:
+            axis, wanted = width[0], weight.shape[width[1]]
+            if info.shape[axis] != wanted:
+                raise BundleMismatch(f"adapter: {name} has shape {list(info.shape)}; {language.source} needs {wanted} on axis {axis}")
+    if kind == "bottleneck":  # it is inserted by the last parts of names: one that was left out would start untrained
+        changed = modules_of(infos, kind)
+        targets = {module.rpartition(".")[2] for module in changed}
+        if missing := [name for name in modules if name.rpartition(".")[2] in targets and name not in changed]:
+            raise BundleMismatch(f"adapter: has no weights for {missing[0]}, which {language.source} has; write the bundle again")
 
 
 def _base(manifest: BundleManifest, *, source: str | None, dtype: str) -> LanguageModel:

@@ -35,11 +35,20 @@ class BaseRef(Frozen):
     licence: str = Field(min_length=1, description="SPDX id or name of the terms (Apache-2.0, Gemma Terms of Use)")
 
 
+AdapterKind = Literal["lora", "bottleneck"]
+
+
 class AdapterRef(Frozen):
-    kind: Literal["lora"] = "lora"
-    rank: int = Field(ge=1, le=MAX_RANK)
-    alpha: float = Field(gt=0, description="the product of both matrices is scaled by alpha / rank")
+    kind: AdapterKind = Field("lora", description="as it lies in the bundle; how it was trained (AdaLoRA is a LoRA here), `origin` says")
+    rank: int = Field(ge=1, le=MAX_RANK, description="of both matrices; width of a bottleneck")
+    alpha: float = Field(gt=0, description="the product of both matrices is scaled by alpha / rank; equal to rank for a bottleneck")
     targets: tuple[str, ...] = Field(min_length=1, description="projections with an adapter, sorted")
+
+    @model_validator(mode="after")
+    def _unscaled(self) -> Self:
+        if self.kind == "bottleneck" and self.alpha != self.rank:
+            raise ValueError(f"alpha: got {self.alpha:g} with a bottleneck of width {self.rank}; nothing scales it, so both are equal")
+        return self
 
 
 class PackRef(Frozen):

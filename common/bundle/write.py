@@ -17,7 +17,8 @@ from torch import Tensor
 
 from common.artifacts.digest import canonical_json, sha256_bytes
 from common.artifacts.signing import sign
-from common.bundle.admission import LORA_PREFIX, REPORT_KINDS, adapter_config, check_adapter, module_of
+from common.bundle.adapters import ADAPTER_PREFIX, adapter_config, check_adapter, kind_of, modules_of
+from common.bundle.admission import REPORT_KINDS
 from common.bundle.canaries import CanaryExample, make_canaries
 from common.bundle.load import merge_adapter, tokenizer_digest
 from common.bundle.manifest import (
@@ -71,7 +72,8 @@ def write_bundle(
 ) -> str:
     """Writes the folder `out`, which must not exist, and returns the bundle id.
 
-    `language` is the bare base, without adapter; `adapter` is peft's state dict (get_peft_model_state_dict). `report` is file name ->
+    `language` is the bare base, without adapter; `adapter` is peft's state dict (get_peft_model_state_dict)
+    of a LoRA, or the tensors of bottlenecks under the names of `common.bundle.adapters`. `report` is file name ->
     bytes, for people. Without `private_pem` the bundle is not signed. Raises CanaryFailed for an adapter without effect, BundleMismatch
     for one that does not fit, BadInput for paths in the configuration, AlreadyExists.
     """
@@ -147,9 +149,11 @@ def _adapter_ref(weights: Mapping[str, Tensor], *, alpha: float) -> AdapterRef:
     if not weights:
         raise BundleMismatch("adapter: an empty state dict; train first, and pass get_peft_model_state_dict(model)")
     infos = {name: TensorInfo(_CODES.get(tensor.dtype, str(tensor.dtype)), tuple(tensor.shape), 0, 0) for name, tensor in weights.items()}
-    rank = next(info.shape[0] for name, info in infos.items() if ".lora_A." in name)
-    targets = tuple(sorted({module_of(name).rpartition(".")[2] for name in infos}))
-    shape = parse({"rank": rank, "alpha": alpha, "targets": targets}, AdapterRef, source="adapter")
+    kind = kind_of(infos)
+    down = "bottleneck.down" if kind == "bottleneck" else "lora_A.weight"
+    rank = next((info.shape[0] for name, info in infos.items() if name.endswith(down)), 0)
+    targets = tuple(sorted({module.rpartition(".")[2] for module in modules_of(infos, kind)}))
+    shape = parse({"kind": kind, "rank": rank, "alpha": alpha, "targets": targets}, AdapterRef, source="adapter")
     check_adapter(infos, shape)
     return shape
 
@@ -157,7 +161,7 @@ def _adapter_ref(weights: Mapping[str, Tensor], *, alpha: float) -> AdapterRef:
 def _peft_name(name: str) -> str:
     """peft's file layout has no adapter name in it; a live module's state dict has."""
     plain = name.replace(".lora_A.default.weight", ".lora_A.weight").replace(".lora_B.default.weight", ".lora_B.weight")
-    return plain if plain.startswith(LORA_PREFIX) else f"{LORA_PREFIX}{plain}"
+    return plain if plain.startswith(ADAPTER_PREFIX) else f"{ADAPTER_PREFIX}{plain}"
 
 
 def _pack_ref(pack: Pack) -> PackRef:

@@ -20,7 +20,7 @@ from common.language.base_model import LanguageModel, language_model
 from common.language.prompt import build_prompt
 from common.packs.load import load_pack
 from common.quality.verdict import Checker
-from train_app.config import DiscriminatorStageConfig, TrainConfig
+from train_app.config import AdapterKind, BottleneckConfig, DiscriminatorStageConfig, TrainConfig
 from train_app.data.examples import Example
 from train_app.data.split import Splits
 from train_app.stages.parallel import Parallel
@@ -95,9 +95,11 @@ def make_language(examples: list[Example]) -> LanguageModel:
     return language_model(Qwen2ForCausalLM(shape), fast, digest="0" * 64, source="tiny")
 
 
-def new_bench(*, parallel: Parallel | None = None, checkpoint_every: int = 2) -> Workbench:
+def new_bench(*, parallel: Parallel | None = None, checkpoint_every: int = 2, adapter: AdapterKind = "lora") -> Workbench:
+    """`adapter`: adalora shares its ranks out over twenty steps of SFT."""
     splits = make_splits()
-    policy = Policy(make_language(all_examples(splits)), rank=4, alpha=8, dropout=0.1, seed=1)
+    shape = {"rank": 4, "alpha": 8, "dropout": 0.1, "bottleneck": BottleneckConfig(size=8, places="houlsby"), "steps": 20}
+    policy = Policy(make_language(all_examples(splits)), kind=adapter, seed=1, **shape)
     return Workbench(
         run="a" * 64,
         policy=policy,
@@ -122,6 +124,12 @@ def bench() -> Workbench:
 def make_bench():
     """A new workbench, as a process that starts again would open it."""
     return new_bench
+
+
+@pytest.fixture(scope="session")
+def bare_base():
+    """Makes the base of `make_bench`, without an adapter."""
+    return lambda: make_language(all_examples(make_splits()))
 
 
 @pytest.fixture(autouse=True, scope="session")

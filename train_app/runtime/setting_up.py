@@ -22,6 +22,7 @@ from train_app.evaluation.truth import truth_of
 from train_app.stages.discriminator.risk import requests
 from train_app.stages.parallel import Parallel
 from train_app.stages.policy import Policy
+from train_app.stages.sft import length
 from train_app.stages.workbench import Workbench
 
 PROBLEMS_SHOWN = 5
@@ -37,7 +38,14 @@ def open_workbench(config: TrainConfig, *, inputs: str, parallel: Parallel) -> W
     language = load_base(config.base.source, dtype=config.base.dtype)
     torch.nn.Module.to(language.model, parallel.device)
     policy = Policy(
-        language, rank=config.lora.rank, alpha=config.lora.alpha, dropout=config.lora.dropout, seed=int(inputs[:12], 16) + config.seed
+        language,
+        kind=config.adapter,
+        rank=config.lora.rank,
+        alpha=config.lora.alpha,
+        dropout=config.lora.dropout,
+        bottleneck=config.bottleneck,
+        steps=length(config.sft, num_rows=len(splits.train)).total,
+        seed=int(inputs[:12], 16) + config.seed,
     )
     if config.runtime.gradient_checkpointing:
         policy.recompute_layers()

@@ -1,51 +1,75 @@
-"""The generator in training: LoRA adapters inside the base's linear layers, and a merged copy that writes. Knows no loss and no data."""
+"""The generator in training: an adapter inside the base, and a copy over the same weights that writes. Knows no loss and no data."""
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import replace
+from itertools import chain
 
 import torch
-from peft import LoraConfig as PeftConfig
-from peft import inject_adapter_in_model
 from peft.tuners.lora import Linear as LoraLinear
 from torch import Tensor, nn
 from torch.nn.functional import linear
+from transformers import PreTrainedModel
 from transformers.modeling_layers import GradientCheckpointingLayer
 
+from common.bundle.adapters import ADAPTER_PREFIX as PREFIX
 from common.errors import UnsupportedModel
 from common.language.base_model import LanguageModel
+from train_app.config import AdapterKind, BottleneckConfig, LoraConfig
+from train_app.stages.adapters import SLOT, Adapter, AdaptiveLowRank, adapted
 
-Adapter = dict[str, Tensor]
-"""LoRA weights under the names that peft saves (`base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight`), float32."""
-
-PREFIX, SLOT = "base_model.model.", "default"
 SUMMED_UP_TO = 1 << 18
 """Weights of a layer up to which W + s BA is summed before it meets the tokens; see `summed_forward`."""
 
 
 class Policy:
-    """`language` carries the adapter and is trained; `merged` is a copy with the adapter added to its weights: sampling and the
-    discriminator's features come from it, as they will when a bundle is served. `merge` brings it up to date."""
+    """`language` carries the adapter and is trained; `merged` writes as the adapter says: sampling and the discriminator's features come
+    from it, as they will when a bundle is served. `merge` brings it up to date. Base weights are in memory once, but for small ones into
+    which an adapter is merged."""
 
-    def __init__(self, language: LanguageModel, *, rank: int, alpha: int, dropout: float, seed: int) -> None:
-        self.merged = replace(language, model=deepcopy(language.model).requires_grad_(False))
-        self.language = language
-        self.rank, self.alpha = rank, alpha
+    def __init__(
+        self,
+        language: LanguageModel,
+        *,
+        rank: int = 16,
+        alpha: int = 32,
+        dropout: float = 0.0,
+        seed: int,
+        kind: AdapterKind = "lora",
+        bottleneck: BottleneckConfig | None = None,
+        steps: int | None = None,
+    ) -> None:
+        """`rank`, `alpha`, `dropout` are of lora and adalora, `steps` (SFT's) of adalora alone."""
         language.model.requires_grad_(False)
+        self.merged = replace(language, model=over_the_same_weights(language.model))
+        self.language = language
+        self.rank = rank
         torch.manual_seed(seed)
-        config = PeftConfig(r=rank, lora_alpha=alpha, lora_dropout=dropout, target_modules="all-linear", task_type="CAUSAL_LM")
-        inject_adapter_in_model(config, language.model, adapter_name=SLOT)
-        self._layers = {name: module for name, module in language.model.named_modules() if isinstance(module, LoraLinear)}
+        lora = LoraConfig(rank=rank, alpha=alpha, dropout=dropout)
+        self._adaptation = adapted(
+            kind, language.model, self.merged.model, lora=lora, bottleneck=bottleneck or BottleneckConfig(), steps=steps
+        )
         self._recomputed: list[nn.Module] = []
-        assert self._layers, "LoRA found no linear layer to adapt"
-        for layer in self._layers.values():
-            base = layer.get_base_layer()
+        for layer in self._adaptation.layers.values():
+            base = layer.get_base_layer() if isinstance(layer, LoraLinear) else None
             if not dropout and isinstance(base, nn.Linear) and base.weight.numel() <= SUMMED_UP_TO:
-                layer.forward = summed_forward(layer)  # type: ignore[method-assign, assignment]
+                layer.forward = summed_forward(layer)  # type: ignore[arg-type]
         for parameter in self.parameters().values():
             parameter.data = parameter.data.float()
+        assert self.parameters(), "no parameter of the base is trained"
         self.train(False)
+
+    @property
+    def alpha(self) -> float:
+        """By which a bundle scales what `exported` gives."""
+        return self._adaptation.alpha
+
+    @property
+    def ranks(self) -> AdaptiveLowRank | None:
+        """Of AdaLoRA: who shares them out."""
+        return self._adaptation if isinstance(self._adaptation, AdaptiveLowRank) else None
 
     def train(self, training: bool) -> None:
         """Dropout on the adapters' inputs is on while training; `merged` never drops anything."""
@@ -73,50 +97,64 @@ class Policy:
     def parameters(self) -> dict[str, nn.Parameter]:
         """Name under which peft saves it -> parameter, in the model's order."""
         named = self.language.model.named_parameters()
-        return {PREFIX + name.replace(f".{SLOT}.", "."): parameter for name, parameter in named if parameter.requires_grad}
+        return {PREFIX + re.sub(rf"\.{SLOT}(?=\.|$)", "", name): parameter for name, parameter in named if parameter.requires_grad}
 
     def targets(self) -> tuple[str, ...]:
         """Last parts of the adapted modules' names (q_proj, down_proj, …)."""
-        return tuple(sorted({name.rpartition(".")[2] for name in self._layers}))
+        return tuple(sorted({name.rpartition(".")[2] for name in self._adaptation.layers}))
 
     def adapter(self) -> Adapter:
         return {name: parameter.detach().to("cpu", copy=True) for name, parameter in self.parameters().items()}
 
+    def moved_from(self, adapter: Mapping[str, Tensor]) -> bool:
+        return any(not torch.equal(parameter.detach().cpu(), adapter[name]) for name, parameter in self.parameters().items())
+
+    def exported(self, adapter: Mapping[str, Tensor]) -> Adapter:
+        """As a bundle holds it."""
+        return self._adaptation.exported(adapter)
+
     def load(self, adapter: Mapping[str, Tensor]) -> None:
+        """AdaLoRA's ranks are the adapter's from here on."""
         self._put(adapter)
+        if self.ranks is not None:
+            self.ranks.fix()
         self.merge()
 
     @torch.no_grad()
     def merge(self) -> None:
-        for name, layer in self._layers.items():
-            self._write_merged(name, layer.get_delta_weight(SLOT))
+        self.show({name: parameter.detach() for name, parameter in self.parameters().items()}, alpha=self.alpha)
 
-    @torch.no_grad()
-    def show(self, adapter: Mapping[str, Tensor], *, alpha: int) -> None:
-        """`merged` becomes the base with another run's adapter, of any rank; the policy's own is untouched until `merge`."""
-        for name in self._layers:
-            lora_a, lora_b = (adapter[f"{PREFIX}{name}.lora_{side}.weight"] for side in "AB")
-            self._write_merged(name, alpha / lora_a.shape[0] * (lora_b @ lora_a))
+    def show(self, adapter: Mapping[str, Tensor], *, alpha: float) -> None:
+        """`merged` writes as another run's adapter says, of any rank; the policy's own is untouched until `merge`."""
+        self._adaptation.write(self.exported(adapter), alpha=alpha)
 
-    def _write_merged(self, name: str, delta: Tensor) -> None:
-        merged: nn.Module = self.merged.model.get_submodule(name)
-        base = self._layers[name].get_base_layer()
-        assert isinstance(merged, nn.Linear)
-        assert isinstance(base, nn.Linear)
-        merged.weight.copy_(base.weight + delta.to(base.weight.device))
+    def regularise(self, *, leads: bool) -> None:
+        """Adds the gradients of what the adapter itself asks of a step (AdaLoRA's orthogonality), on one worker, since they are summed."""
+        if self.ranks is not None and leads:
+            self.ranks.orthogonality().backward()  # type: ignore[no-untyped-call]
+
+    def stepped(self, *, sft_steps: int | None = None) -> None:
+        """After an optimiser step: AdaLoRA shares ranks out at SFT's, of which `sft_steps` are done, and keeps them at any other."""
+        if self.ranks is not None:
+            self.ranks.keep() if sft_steps is None else self.ranks.allocate(sft_steps)
 
     @contextmanager
     def holding(self, adapter: Mapping[str, Tensor]) -> Iterator[None]:
         """The adapter in place of the policy's for the length of a block; `merged` is left as it is.
 
-        peft's `disable_adapter` would give the bare base instead of the SFT model; loading a second adapter can freeze the first.
+        A frozen second adapter on the same base: the modules point to its tensors and back, nothing is copied that lies on their device.
+        peft's `disable_adapter` would give the bare base instead of the SFT model; loading its second adapter can freeze the first.
         """
-        own = self.adapter()
-        self._put(adapter)
+        parameters = self.parameters()
+        assert adapter.keys() == parameters.keys(), "not this policy's adapter"
+        own = {name: parameter.data for name, parameter in parameters.items()}
+        for name, parameter in parameters.items():
+            parameter.data = adapter[name].to(parameter.device)
         try:
             yield
         finally:
-            self._put(own)
+            for name, parameter in parameters.items():
+                parameter.data = own[name]
 
     @torch.no_grad()
     def _put(self, adapter: Mapping[str, Tensor]) -> None:
@@ -124,6 +162,11 @@ class Policy:
         assert adapter.keys() == parameters.keys(), "not this policy's adapter"
         for name, parameter in parameters.items():
             parameter.copy_(adapter[name])
+
+
+def over_the_same_weights(model: PreTrainedModel) -> PreTrainedModel:
+    """Another tree of the model's modules, whose parameters and buffers are the model's own."""
+    return deepcopy(model, {id(tensor): tensor for tensor in chain(model.parameters(), model.buffers())})
 
 
 def summed_forward(layer: LoraLinear) -> Callable[[Tensor], Tensor]:

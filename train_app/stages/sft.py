@@ -14,8 +14,8 @@ from common.language.prompt import build_prompt
 from common.language.tokens import encode_example, encode_prompt
 from train_app.config import SftConfig
 from train_app.data.examples import Example
+from train_app.stages.adapters import Adapter
 from train_app.stages.optimisation import Optimiser, cosine_rate
-from train_app.stages.policy import Adapter
 from train_app.stages.state import OnProgress, Progress, Save, State
 from train_app.stages.workbench import Answer, Workbench
 
@@ -121,6 +121,10 @@ def sft(state: State, config: SftConfig, on_progress: OnProgress, *, bench: Work
         state = state.with_values({"sft_best": None, "sft_bad": 0, "sft_stopped": False})
     else:
         bench.load(state.group("policy"))
+    ranks = bench.policy.ranks
+    if ranks is not None:
+        ranks.restore(state.group("ranks"))
+    first: Adapter = bench.policy.adapter()
     parameters = bench.policy.parameters()
     optimiser = Optimiser(
         parameters,
@@ -140,13 +144,15 @@ def sft(state: State, config: SftConfig, on_progress: OnProgress, *, bench: Work
         rate = cosine_rate(step, total=total, peak=config.learning_rate, warmup=config.warmup)
         loss, norm = ce_step(bench, optimiser, batch, stage=STAGE, step=step, learning_rate=rate)
         step += 1
+        assert step > state.step + 1 or bench.policy.moved_from(first), "an optimiser step moved no parameter"
         metrics = {"loss": loss, "grad_norm": norm, "learning_rate": rate, "epoch": step / per_epoch}
         if step % every == 0 or step == total:
             measured = validation_loss(bench, checks)
             metrics["validation_loss"] = measured
             previous = state.values["sft_best"]
-            better = not isinstance(previous, float) or measured < previous
-            bad = 0 if better else int(str(state.values["sft_bad"])) + 1
+            settled = ranks is None or step >= ranks.settled_at  # with more rank than it may keep it is no candidate
+            better = settled and (not isinstance(previous, float) or measured < previous)
+            bad = 0 if better or not settled else int(str(state.values["sft_bad"])) + 1
             best = bench.policy.adapter() if better else best
             state = state.with_values({"sft_best": measured if better else previous, "sft_bad": bad, "sft_stopped": bad >= config.patience})
         on_progress(Progress(stage=STAGE, step=step, total=total, metrics=metrics))
@@ -161,7 +167,7 @@ def sft(state: State, config: SftConfig, on_progress: OnProgress, *, bench: Work
             note=f"SFT's best validation cross-entropy: {float(str(state.values['sft_best'])):.3f} nats a token",
         )
     )
-    done = state.at(step).without_groups("optimiser", "best").with_group("policy", best).with_group("reference", best)
+    done = state.at(step).without_groups("optimiser", "best", "ranks").with_group("policy", best).with_group("reference", best)
     return done
 
 
@@ -174,8 +180,10 @@ def ce_step(
     bench.policy.train(True)
     optimiser.zero()
     loss = backward_of(bench, bench.parallel.mine(batch), tokens=tokens)
+    bench.policy.regularise(leads=bench.parallel.leads)
     bench.policy.train(False)
     norm = optimiser.step(bench.parallel, learning_rate=learning_rate)
+    bench.policy.stepped(sft_steps=step + 1 if stage == STAGE else None)
     return bench.parallel.sum([loss])[0], norm
 
 
@@ -190,7 +198,8 @@ def backward_of(bench: Workbench, rows: Sequence[Row], *, tokens: float, weight:
 
 
 def _kept(state: State, bench: Workbench, optimiser: Optimiser, best: Mapping[str, Tensor]) -> State:
-    return state.with_group("policy", bench.policy.adapter()).with_group("optimiser", optimiser.tensors()).with_group("best", best)
+    kept = state.with_group("policy", bench.policy.adapter()).with_group("optimiser", optimiser.tensors()).with_group("best", best)
+    return kept.with_group("ranks", bench.policy.ranks.tensors()) if bench.policy.ranks is not None else kept
 
 
 def _autocast(bench: Workbench) -> torch.autocast | nullcontext[None]:

@@ -93,7 +93,7 @@ def measure(state: State, config: SelectionConfig, on_progress: OnProgress, *, s
 def read_as_ruler(state: State, bench: Workbench) -> None:
     """Features are now those of the generator that the ruler was trained on."""
     if adapter := state.group(STUDY_ADAPTER):
-        bench.show(adapter, alpha=int(str(state.values[STUDY_ALPHA])))
+        bench.show(adapter, alpha=float(str(state.values[STUDY_ALPHA])))
     else:
         bench.load(state.group(candidate(SFT)))
 

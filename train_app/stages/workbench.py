@@ -82,7 +82,7 @@ class Workbench:
         self.policy.load(adapter)
         self.engine.weights_changed()
 
-    def show(self, adapter: dict[str, torch.Tensor], *, alpha: int) -> None:
+    def show(self, adapter: dict[str, torch.Tensor], *, alpha: float) -> None:
         """Sampling and features are another run's, until the next `load` or `merge`."""
         self.policy.show(adapter, alpha=alpha)
         self.engine.weights_changed()

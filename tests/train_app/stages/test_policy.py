@@ -72,8 +72,9 @@ def test_names_are_those_that_peft_saves(bench) -> None:
     assert "base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight" in bench.policy.adapter()
 
 
+@pytest.mark.parametrize("adapter", ["lora", "adalora", "bottleneck"])
 @pytest.mark.parametrize("training", [True, False])
-def test_layers_that_are_computed_again_give_the_same_gradients_with_dropout_and_without(make_bench, training: bool) -> None:
+def test_layers_that_are_computed_again_give_the_same_gradients_with_dropout_and_without(make_bench, training, adapter) -> None:
     def gradients(bench) -> tuple[dict[str, torch.Tensor], int]:
         disturb(bench.policy)
         passes = []
@@ -85,7 +86,7 @@ def test_layers_that_are_computed_again_give_the_same_gradients_with_dropout_and
         backward_of(bench, rows, tokens=num_answer_tokens(rows))
         return {name: parameter.grad for name, parameter in bench.policy.parameters().items()}, len(passes)
 
-    plain, bench = gradients(make_bench()), make_bench()
+    plain, bench = gradients(make_bench(adapter=adapter)), make_bench(adapter=adapter)
     bench.policy.recompute_layers()
     again = gradients(bench)
     assert (plain[1], again[1]) == (1, 2), "its layers ran a second time"

@@ -68,7 +68,7 @@ def adversarial_round(
     examples = bench.splits.discriminator[: bench.discriminator.rows]
     kept_apart = held_out_rows(bench, len(examples), bench.discriminator)
     rows = [index for index in range(len(examples)) if index not in kept_apart]
-    reference = state.group("reference")
+    reference = {name: tensor.to(bench.parallel.device) for name, tensor in state.group("reference").items()}
     starts_at_reference = tensors_digest(state.group("policy")) == tensors_digest(reference)
     bench.load(state.group("policy"))
     discriminator = bench.new_discriminator()
@@ -235,7 +235,11 @@ def policy_step(
         if apart.requires_grad:
             (config.contrastive_weight * apart).backward()  # type: ignore[no-untyped-call]
         totals["contrastive_loss"] = float(apart.detach())
+    bench.policy.regularise(leads=bench.parallel.leads)
+    before = None if step else bench.policy.adapter()
     norm = optimiser.step(bench.parallel)
+    bench.policy.stepped()
+    assert before is None or not norm or bench.policy.moved_from(before), "an optimiser step moved no parameter"
     return dict(zip(totals, bench.parallel.sum(list(totals.values())), strict=True)) | {"grad_norm": norm}
 
 
