@@ -38,7 +38,8 @@ Whoever passes these files on, or adapters and bundles made from them, passes on
 """
 ADAPT_NOTICE = """# An adapted base
 
-Made by `liyou base adapt` from {source}: all weights went on over the reasons of snapshot {digest} for {steps} steps. These are modified
+Made by `liyou base adapt` from {source}: all weights went on over the reasons of the snapshots {snapshots} for
+{steps} steps. These are modified
 files; the terms of the source and of the reasons apply.
 """
 TRIM_NOTICE = """# A trimmed base
@@ -120,7 +121,7 @@ def trim(
 @app.command()
 def adapt(
     source: Annotated[str, typer.Argument(help="starter, a folder, a .gguf file or a Hugging Face id")],
-    snapshot: Annotated[str, typer.Argument(help="snapshot of other shops' reasons, as `liyou data build` wrote it")],
+    snapshots: Annotated[list[str], typer.Argument(help="snapshots of other shops' reasons, as `liyou data build` wrote them")],
     out: Out,
     steps: Annotated[int, typer.Option(min=1, help="optimiser steps of batch-rows rows, row-len tokens each")] = 1000,
     learning_rate: Annotated[float, typer.Option(help="peak; cosine to a twentieth of it")] = 1.5e-3,
@@ -159,8 +160,8 @@ def adapt(
             )
 
     config = PretrainingConfig(learning_rate=learning_rate, batch_rows=batch_rows, row_len=row_len, blocks_share=0.0)
-    made = adapt_base(source, snapshot, out, config=config, steps=steps, seed=seed, on_step=on_step)
-    notice = ADAPT_NOTICE.format(source=source, digest=made.snapshot, steps=steps)
+    made = adapt_base(source, snapshots, out, config=config, steps=steps, seed=seed, on_step=on_step)
+    notice = ADAPT_NOTICE.format(source=source, snapshots=", ".join(made.snapshots), steps=steps)
     (out / "NOTICE.md").write_text(notice, encoding="utf-8")
     if as_json:
         typer.echo(json.dumps({"base": str(out), **asdict(made)}))

@@ -30,13 +30,13 @@ class Adapted:
     num_read: int
     num_too_long: int
     """Reasons that no row holds; they were left out."""
-    snapshot: str
-    """Digest of what was read."""
+    snapshots: tuple[str, ...]
+    """Digests of what was read."""
 
 
 def adapt_base(
     source: str,
-    snapshot: str,
+    snapshots: Sequence[str],
     out: Path,
     *,
     config: PretrainingConfig,
@@ -47,18 +47,22 @@ def adapt_base(
 ) -> Adapted:
     """Writes the base to `out`, in bf16. The same seed, steps, threads and machine give the same bytes.
 
-    Raises BadInput where the snapshot has too few reasons, or none fits into `config.row_len` tokens.
+    Raises BadInput where the snapshots have too few reasons, or none fits into `config.row_len` tokens.
     """
     language = load_base(source, dtype="float32")
-    opened = Snapshot.open(snapshot)
-    encoded = _encoded(language, opened, pack=pack)
+    encoded: list[Encoded] = []
+    digests = []
+    for name in snapshots:
+        snapshot = Snapshot.open(name)
+        digests.append(snapshot.manifest.digest)
+        encoded += _encoded(language, snapshot, pack=pack)
     random.Random(f"held out/{seed}").shuffle(encoded)
     num_held_out = min(HELD_OUT, len(encoded) // 10)
     held_out, rest = encoded[:num_held_out], encoded[num_held_out:]
     read = [one for one in rest if len(one.ids) <= config.row_len]
     if not read:
         raise BadInput(
-            f"{snapshot}: got {len(encoded)} reasons, none left to read beside {num_held_out} held out within row_len {config.row_len}; "
+            f"{', '.join(snapshots)}: got {len(encoded)} reasons, none left to read beside {num_held_out} held out within row_len {config.row_len}; "
             "expected thousands. Import more, or raise row_len"
         )
     language.model.set_attn_implementation("eager")  # as in make_starter
@@ -67,7 +71,7 @@ def adapt_base(
     train(language.model, batches, config=config, progress=lambda step: step / steps, on_step=on_step)
     save(language.model, language.tokenizer, out)
     after = measure(language.model, held_out, end_id=language.eos_id)
-    return Adapted(before.perplexity, after.perplexity, len(held_out), len(read), len(rest) - len(read), opened.manifest.digest)
+    return Adapted(before.perplexity, after.perplexity, len(held_out), len(read), len(rest) - len(read), tuple(digests))
 
 
 def _encoded(language: LanguageModel, snapshot: Snapshot, *, pack: str) -> list[Encoded]:

@@ -17,7 +17,7 @@ def adapted(tiny_shop, out, *, config=CONFIG, steps=6):
     told = []
     made = adapt_base(
         tiny_shop.base.source,
-        tiny_shop.data.snapshot,
+        [tiny_shop.data.snapshot],
         out,
         config=config,
         steps=steps,
@@ -57,7 +57,7 @@ def test_the_command_says_what_it_read(tiny_shop, tmp_path, capsys: pytest.Captu
     told = json.loads(capsys.readouterr().out)
     assert caught.value.code in (0, None)
     assert told["num_read"] == 159
-    assert told["snapshot"] in (tmp_path / "out" / "NOTICE.md").read_text()
+    assert told["snapshots"][0] in (tmp_path / "out" / "NOTICE.md").read_text()
     with pytest.raises(SystemExit) as caught:
         main([*words, "--json"])
     assert caught.value.code == 1
