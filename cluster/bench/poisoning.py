@@ -131,7 +131,7 @@ def train(out: Path, name: str) -> str:
 
 def compare(bundles: dict[str, str], snapshot: Path, *, seller: str) -> dict[str, dict[str, dict[str, float]]]:
     """Texts -> who accepts -> what the poisoned training accepts more of than the clean one, with a paired 95 % interval."""
-    from cluster.commands.evaluate import test_rows
+    from cluster.commands.evaluate import read
     from common.bundle.load import load_bundle
     from common.metrics.intervals import paired_difference
     from train_app.evaluation.robustness import judged
@@ -140,7 +140,7 @@ def compare(bundles: dict[str, str], snapshot: Path, *, seller: str) -> dict[str
     accepted: dict[str, dict[str, dict[str, np.ndarray]]] = {}
     for name, folder in bundles.items():
         loaded = load_bundle(Path(folder))
-        rows = test_rows(loaded, str(snapshot), rows=10_000)
+        rows = read(loaded, str(snapshot)).test
         parts = {
             "seller": [row for row in rows if row.context.product.brand == seller],
             "others": [row for row in rows if row.context.product.brand != seller][:200],

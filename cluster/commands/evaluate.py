@@ -13,7 +13,7 @@ from common.errors import BadInput
 
 if TYPE_CHECKING:
     from common.bundle.load import LoadedBundle
-    from train_app.data.examples import Example
+    from train_app.data.split import Splits
     from train_app.evaluation.evaluate import Evaluation
     from train_app.evaluation.robustness import Robustness
 
@@ -34,6 +34,9 @@ def evaluate(
     attacks: Annotated[
         bool, typer.Option(help="also tamper with samples, and measure what that gains before verdict and discriminator")
     ] = False,
+    changes: Annotated[
+        int, typer.Option(min=0, help="also ask again for this many requests with another user's history, and measure what changes")
+    ] = 0,
     report: Annotated[Path | None, typer.Option(help="write an HTML report to this file")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="the whole evaluation as one JSON object on stdout")] = False,
 ) -> None:
@@ -47,7 +50,7 @@ def evaluate(
     if report:
         report.parent.mkdir(parents=True, exist_ok=True)  # before minutes of work
     loaded = load_bundle(bundle_folder(bundle, registry), dtype=dtype, base=base, policy=pack)
-    found = measured(loaded, snapshot, rows=rows, k=k, truth=truth is not None, quiet=as_json)
+    found = measured(loaded, snapshot, rows=rows, k=k, truth=truth is not None, changes=changes, quiet=as_json)
     bundle_id = loaded.manifest.bundle_id
     if report:
         report.write_text(render([], title=f"Evaluation of {bundle_id}", facts={"bundle": bundle_id}, evaluation=found), encoding="utf-8")
@@ -69,7 +72,7 @@ def attacked(loaded: "LoadedBundle", snapshot: str, *, rows: int) -> "Robustness
     from train_app.evaluation.robustness import robustness
     from train_app.evaluation.subject import subject_of_bundle
 
-    test = test_rows(loaded, snapshot, rows=rows)
+    test = read(loaded, snapshot).test[:rows]
     return robustness(subject_of_bundle(loaded, [example.context for example in test], k=1), test)
 
 
@@ -82,30 +85,45 @@ def table_of(resisted: "Robustness") -> Table:
 
 
 def measured(
-    loaded: "LoadedBundle", snapshot: str, *, rows: int, k: int | None = None, truth: bool = False, quiet: bool = False
+    loaded: "LoadedBundle",
+    snapshot: str,
+    *,
+    rows: int,
+    k: int | None = None,
+    truth: bool = False,
+    changes: int = 0,
+    quiet: bool = False,
 ) -> "Evaluation":
     """A bundle on a snapshot's test rows, with a bar on stderr."""
+    from train_app.evaluation.changes import changes as measure_changes
     from train_app.evaluation.evaluate import evaluate as measure
+    from train_app.evaluation.readers import fit_readers
     from train_app.evaluation.subject import subject_of_bundle
     from train_app.evaluation.truth import truth_of
 
-    test = test_rows(loaded, snapshot, rows=rows)
+    splits = read(loaded, snapshot)
+    test = splits.test[:rows]
+    subject = subject_of_bundle(loaded, [example.context for example in test], k=k)
     with Progress(console=Console(stderr=True), disable=quiet) as bars:
         task = bars.add_task(loaded.manifest.bundle_id, total=len(test))
-        return measure(
-            subject_of_bundle(loaded, [example.context for example in test], k=k),
+        found = measure(
+            subject,
             test,
             truth=truth_of("sample_shop" if truth else None),
+            readers=fit_readers(splits.evaluator, vocabulary=loaded.pack.vocabulary),
             on_done=lambda done, total: bars.update(task, completed=done, total=total),
         )
+    if changes:
+        found = found.model_copy(update={"measures": found.measures | measure_changes(subject, test, num=changes)})
+    return found
 
 
-def test_rows(loaded: "LoadedBundle", snapshot: str, *, rows: int) -> "list[Example]":
+def read(loaded: "LoadedBundle", snapshot: str) -> "Splits":
     from common.features.snapshot import Snapshot
     from train_app.data.examples import examples
     from train_app.data.split import split
 
-    test = split(examples(Snapshot.open(snapshot), vocabulary=loaded.pack.vocabulary)).test[:rows]
-    if not test:
+    splits = split(examples(Snapshot.open(snapshot), vocabulary=loaded.pack.vocabulary))
+    if not splits.test:
         raise BadInput(f"{snapshot}: no annotated reason falls into the test split; import more products with reasons")
-    return test
+    return splits

@@ -33,6 +33,7 @@ from train_app.evaluation.measures import (
     of_verdicts,
     proportion,
 )
+from train_app.evaluation.readers import Readers
 
 PAGE = 128
 """Contexts answered at once: enough to keep every slot of the engine busy, few enough to tell how far it is."""
@@ -108,11 +109,12 @@ def evaluate(
     examples: Sequence[Example],
     *,
     truth: Truth | None = None,
+    readers: Readers | None = None,
     num_samples: int = 20,
     seed: int = 0,
     on_done: OnDone | None = None,
 ) -> Evaluation:
-    """`examples` bring the contexts and the human texts beside them. `truth` is asked about every text and decides nothing.
+    """`examples` bring the contexts and the human texts beside them. `truth` and `readers` are asked about texts and decide nothing.
 
     Raises PromptTooLong for a context that does not fit the base: on data of one's own that is a mistake, not a request to survive.
     """
@@ -152,6 +154,8 @@ def evaluate(
     measures |= of_texts(firsts, references, seed=seed) | of_shown(shown, references) | perplexity(subject.writer, examples, seed=seed)
     for prefix, texts in (("text", firsts), ("answer", shown), ("reference", references)):
         measures |= of_attributes(prefix, texts, references, contexts, seed=seed)
+    if readers is not None:
+        measures |= readers.measures("sample", firsts, examples) | readers.measures("reference", references, examples)
     if truth is not None:
         accepted = [(reason.text, context) for reason, context in zip(reasons, contexts, strict=True) if reason.source == "model"]
         measures[RISK] = proportion([not truth(text, context) for text, context in accepted])

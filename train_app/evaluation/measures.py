@@ -109,7 +109,7 @@ LOWER = {
     *("reference.perplexity_char", "reference.perplexity_token", "text.c2st_auc", "text.self_bleu4", "text.repeated", "text.div"),
     *("answer.div", "discriminator.ece_judge", "discriminator.brier_judge"),
 }
-DESCRIBING = ("reference.", "likelihood.", "text.chars", "text.coverage", "answer.coverage")
+DESCRIBING = ("reference.", "likelihood.", "changes.", "text.chars", "text.coverage", "answer.coverage")
 """Beginnings of measures that describe the data or a control, and are compared with nothing; perplexity of human texts is the model's."""
 
 

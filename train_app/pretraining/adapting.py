@@ -62,8 +62,8 @@ def adapt_base(
     read = [one for one in rest if len(one.ids) <= config.row_len]
     if not read:
         raise BadInput(
-            f"{', '.join(snapshots)}: got {len(encoded)} reasons, none left to read beside {num_held_out} held out within row_len {config.row_len}; "
-            "expected thousands. Import more, or raise row_len"
+            f"{', '.join(snapshots)}: got {len(encoded)} reasons, none left to read beside {num_held_out} held out within row_len "
+            f"{config.row_len}; expected thousands. Import more, or raise row_len"
         )
     language.model.set_attn_implementation("eager")  # as in make_starter
     before = measure(language.model, held_out, end_id=language.eos_id)

@@ -11,6 +11,7 @@ from common.generation.panel import Scorer
 from common.packs.schema import Pack
 from train_app.config import EvaluationConfig
 from train_app.evaluation.evaluate import Evaluation, evaluate
+from train_app.evaluation.readers import fit_readers
 from train_app.evaluation.subject import subject_of
 from train_app.evaluation.truth import truth_of
 from train_app.stages.state import OnProgress, Progress, State, tensors_digest
@@ -40,6 +41,7 @@ def final_evaluation(
     storage = open_storage(place)
     untrained = {name: torch.zeros_like(tensor) for name, tensor in state.group("policy").items()}
     adapters = {"base": untrained, "sft": state.group(candidate(SFT)), CHOSEN: state.group("policy")}
+    readers = fit_readers(bench.splits.evaluator, vocabulary=bench.vocabulary)
     alone = answering.model_copy(update={"k": 1, "max_attempts": 1})
     found = {}
     for name in (*config.compare, CHOSEN):
@@ -58,6 +60,7 @@ def final_evaluation(
                 subject,
                 rows,
                 truth=truth_of(config.truth),
+                readers=readers,
                 num_samples=len(rows),
                 on_done=_told(on_progress, stage=f"evaluation of {name}"),
             )

@@ -1,0 +1,77 @@
+"""A writer that minds its user changes what it says of the user; one that lets the user change the product is found out."""
+
+import random
+from types import SimpleNamespace
+
+from common.domain.context import BehaviorSummary, Context, ProductMention
+from common.domain.money import money
+from common.domain.product import BRAND, Attribute, Product
+from common.generation.panel import Panel
+from common.packs.load import load_pack
+from common.quality.verdict import Checker
+from train_app.data.examples import Example
+from train_app.evaluation.changes import changes
+
+PACK = load_pack("shop")
+CATEGORIES = ("充电宝", "跑鞋", "保温杯", "台灯")
+
+
+def examples(num: int) -> list[Example]:
+    rng, made = random.Random(1), []
+    for index in range(num):
+        category = rng.choice(CATEGORIES)
+        product = Product(
+            product_id=f"p{index}",
+            title="青屿蓝牙耳机",
+            category="蓝牙耳机",
+            attributes=(Attribute(key=BRAND, value="青屿"), Attribute(key="续航", value="20小时")),
+            price=money(199),
+        )
+        mention = ProductMention(product_id=f"m{index}", title=category, category=category)
+        context = Context(product=product, behavior=BehaviorSummary(last_viewed=mention, num_events=index + 1), controls={})
+        made.append(Example(str(index), context, "好。", {}, product.product_id, {}))
+    return made
+
+
+def measured(text_of):
+    """Of a writer that is a function of context and attempt."""
+    writer = SimpleNamespace(
+        write=lambda contexts, *, k, attempt: [[SimpleNamespace(text=text_of(context, attempt))] for context in contexts]
+    )
+    subject = SimpleNamespace(writer=writer, panel=Panel(Checker(PACK, threshold=0.0), None))
+    return changes(subject, examples(60), num=60)
+
+
+def seen(context: Context) -> str:
+    return context.behavior.last_viewed.category
+
+
+def test_a_writer_that_minds_its_user_changes_what_is_said_of_the_user_alone() -> None:
+    found = measured(lambda context, attempt: f"看过的{seen(context)}先放一放，青屿这副耳机续航20小时，199元很划算。")
+    assert found["changes.product_kept"].value == found["changes.product_kept_again"].value == 1
+    assert found["changes.product_shift"].value == 0
+    assert found["changes.user_true"].value == 1
+    assert found["changes.user_true"].n == 60
+
+
+def test_a_price_that_only_some_users_hear_of_is_a_shift() -> None:
+    """Two draws for one user agree; for another user the price goes."""
+    found = measured(lambda context, attempt: "青屿这副耳机199元很划算。" if seen(context) == "充电宝" else "青屿这副耳机很好。")
+    assert found["changes.product_kept_again"].value == 1
+    assert found["changes.product_shift"].high < 0
+
+
+def test_draws_that_differ_anyway_are_no_shift() -> None:
+    found = measured(lambda context, attempt: "青屿这副耳机很好。" if attempt else "青屿这副耳机很好，199元。")
+    assert found["changes.product_shift"].value > 0, "the second draw alone lost the price"
+
+
+def test_a_history_that_is_another_users_is_untrue() -> None:
+    found = measured(lambda context, attempt: "看过的充电宝先放一放，青屿这副耳机很好。")
+    assert found["changes.user_true"].value < 0.7
+
+
+def test_without_a_history_nothing_is_measured() -> None:
+    one = examples(1)
+    bare = [Example("0", one[0].context.model_copy(update={"behavior": BehaviorSummary()}), "好。", {}, "p0", {})]
+    assert changes(SimpleNamespace(), bare, num=5) == {}
