@@ -4,7 +4,7 @@ VENV := .venv
 RUN := OMP_WAIT_POLICY=PASSIVE TOKENIZERS_PARALLELISM=false RAY_USAGE_STATS_ENABLED=0 HF_HUB_OFFLINE=1
 PACKAGES := common train_app serve_app tune_app cluster
 
-.PHONY: install demo tune-demo study labels poisoning gpu base real test prove prove-cluster check fix starter clean
+.PHONY: install demo tune-demo study labels poisoning continue gpu base real test prove prove-cluster check fix starter clean
 
 install: $(VENV)/installed
 
@@ -25,6 +25,9 @@ tune-demo: install  ## eight trials on the demo's shop, the winner served; under
 
 poisoning: install  ## two small trainings, one with a seller's planted praise; what it gains, docs/results/poisoning.json; ten minutes
 	$(RUN) $(VENV)/bin/python -m cluster.bench.poisoning
+
+continue: install  ## three small trainings; what going on from a bundle with new categories costs the old ones, docs/results/continue.json
+	$(RUN) $(VENV)/bin/python -m cluster.bench.continuing
 
 gpu: install  ## on a machine with CUDA: decoding, serving and training on its GPU, docs/results/gpu.json
 	$(RUN) $(VENV)/bin/python -m cluster.bench.gpu

@@ -54,6 +54,25 @@ class BottleneckConfig(Frozen):
     )
 
 
+class ContinueConfig(Frozen):
+    bundle: str | None = Field(
+        None,
+        description="bundle whose adapter SFT begins with: a folder, or s3://BUCKET/REGISTRY/VERSION; `--from` sets it. None: a new one",
+    )
+    snapshot: str | None = Field(
+        None,
+        description="what the bundle was trained on, for rehearsal. None: the bundle writes texts again, about the products of "
+        "data.snapshot that have no reason, and those that pass its verdict are rehearsed",
+    )
+    share: float = Field(0.3, ge=0, lt=1, description="of the rows trained on that are old; 0 rehearses nothing")
+
+    @model_validator(mode="after")
+    def _of_a_bundle(self) -> Self:
+        if self.snapshot is not None and self.bundle is None:
+            raise ValueError(f"snapshot: got {self.snapshot!r} and no bundle to go on from; set bundle as well (`--from BUNDLE`)")
+        return self
+
+
 class SftConfig(Frozen):
     learning_rate: float = Field(2e-4, gt=0, description="peak; the brief's. Bases under ten million parameters want 1e-3 (pilot)")
     max_epochs: int = Field(100, ge=1, description="the brief's; early stopping ends it long before")
@@ -313,6 +332,7 @@ class TrainConfig(Frozen):
     )
     lora: LoraConfig = LoraConfig()
     bottleneck: BottleneckConfig = BottleneckConfig()
+    continued: ContinueConfig = Field(ContinueConfig(), description="from which bundle this run goes on, and what it rehearses")
     decoding: DecodingParams = Field(DecodingParams(max_new_tokens=96), description="what the bundle is served with and evaluated at")
     rollout_temperature: float = Field(1.0, gt=0, le=2, description="of samples in training: the model's own distribution")
     sft: SftConfig = SftConfig()

@@ -35,6 +35,12 @@ def train(
     overrides: Annotated[list[str] | None, typer.Argument(help="key=value, for example sft.learning_rate=1e-3 out=/tmp/run")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="one JSON object on stdout, progress as JSON lines on stderr")] = False,
     address: Annotated[str | None, typer.Option(help="of a running Ray cluster; left out, one is started on this machine")] = None,
+    from_bundle: Annotated[
+        str | None,
+        typer.Option(
+            "--from", metavar="BUNDLE", help="go on from its adapter: a folder, or s3://BUCKET/REGISTRY/VERSION (docs/training.md)"
+        ),
+    ] = None,
     plan: Annotated[bool, typer.Option("--plan", help="start nothing: memory, steps and hours, from a few steps on this machine")] = False,
     rate: Annotated[
         str | None, typer.Option(help="with --plan, instead of measuring: trained=N,read=N,written=N,fitted=N, texts a second each")
@@ -43,7 +49,8 @@ def train(
     """Train a bundle. The same configuration on the same data resumes where it stopped."""
     from train_app.config import TrainConfig
 
-    chosen = load_config(config_path(config), TrainConfig, overrides or [])
+    going_on = [] if from_bundle is None else [f"continued.bundle={from_bundle}"]
+    chosen = load_config(config_path(config), TrainConfig, [*going_on, *(overrides or [])])
     if rate is not None and not plan:
         raise ConfigError("--rate: it says how fast a plan is worked off; add --plan")
     if plan:
@@ -93,8 +100,11 @@ def show_plan(config: "TrainConfig", *, rate: str | None, as_json: bool) -> None
 def refuse_early(config: "TrainConfig") -> None:
     """What is wrong with the data is told before a cluster is started. Raises as a run would."""
     from common.packs.load import load_pack
+    from train_app.runtime.continuing import admitted
     from train_app.runtime.setting_up import read_splits
 
+    if config.continued.bundle is not None:
+        admitted(config)
     read_splits(config, vocabulary=load_pack(config.data.pack).vocabulary)
 
 

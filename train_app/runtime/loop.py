@@ -28,6 +28,7 @@ from train_app.config import TrainConfig
 from train_app.evaluation.measures import RISK, as_metrics
 from train_app.evaluation.report.render import facts_of, render
 from train_app.runtime.checkpoint import report, resumed, settled
+from train_app.runtime.continuing import begun_with, regenerated, writes_again
 from train_app.runtime.final_evaluation import CHOSEN, final_evaluation
 from train_app.runtime.setting_up import open_workbench
 from train_app.runtime.start import Start, begun
@@ -79,7 +80,8 @@ def train(payload: dict[str, object]) -> dict[str, JsonValue]:
     try:
         if (found := load_pack(config.data.pack).digest) != task.pack_digest:
             raise DigestMismatch(f"data.pack: {config.data.pack} had digest {task.pack_digest} when the run began and has {found} now")
-        bench = open_workbench(config, inputs=inputs, parallel=parallel)
+        old = partial(regenerated, config, on_progress=on_progress, place=run_place(config, inputs), parallel=parallel)
+        bench = open_workbench(config, inputs=inputs, parallel=parallel, old=old if writes_again(config) else None)
         if config.runtime.bf16 and not bench.bf16:
             told = "runtime.bf16 was asked for and this processor has none: training goes on in float32"
             on_progress(Progress(stage=SETTING_UP, step=0, total=0, note=told))
@@ -197,8 +199,18 @@ def public_config(config: TrainConfig, *, pack: str) -> dict[str, JsonValue]:
     """What the manifest tells of the configuration: no path, and nothing that says where or how fast it ran."""
     named = config.model_copy(update={"data": config.data.model_copy(update={"pack": pack})})
     content = named.model_dump(
-        mode="json", exclude={"out": True, "runtime": True, "data": {"snapshot"}, "base": {"source"}, "calibration": {"labels_file"}}
+        mode="json",
+        exclude={
+            "out": True,
+            "runtime": True,
+            "continued": True,
+            "data": {"snapshot"},
+            "base": {"source"},
+            "calibration": {"labels_file"},
+        },
     )
+    if config.continued.bundle is not None:
+        content["continued"] = {"share": config.continued.share, **begun_with(config)}
     return content
 
 

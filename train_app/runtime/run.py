@@ -24,6 +24,7 @@ from common.packs.source import located as pack_located
 from common.packs.source import shipped_names
 from train_app.config import TrainConfig
 from train_app.runtime.checkpoint import KEPT
+from train_app.runtime.continuing import begun_with
 from train_app.runtime.loop import Task, run_place, train
 from train_app.runtime.start import Checkpointed, Start
 from train_app.runtime.tracking import Tracking, listening, run_mailbox
@@ -56,7 +57,15 @@ class TrainResult(Frozen):
     discriminator_auc: dict[str, float] = Field(default_factory=dict, description="of the first discriminator, on held-out rows")
 
 
-def run_digest(config: TrainConfig, *, data_digest: str, base_digest: str, pack_digest: str, start: Start | None = None) -> str:
+def run_digest(
+    config: TrainConfig,
+    *,
+    data_digest: str,
+    base_digest: str,
+    pack_digest: str,
+    start: Start | None = None,
+    continued: Mapping[str, str] | None = None,
+) -> str:
     """Over all that weights and thresholds depend on: the same run may go on elsewhere, with more workers, in another folder, and what was
     begun on another base, pack, prompt or format of states never does."""
     content = config.model_dump(mode="json")
@@ -67,7 +76,9 @@ def run_digest(config: TrainConfig, *, data_digest: str, base_digest: str, pack_
     if content["data"]["pack"] not in shipped_names():
         del content["data"]["pack"]  # `pack_digest` says what it is
     read = {"data": data_digest, "base": base_digest, "pack": pack_digest, "prompt": PROMPT_VERSION, "state": STATE_VERSION}
-    begun = {"start": start.digest} if start else {}
+    share = content.pop("continued")["share"]
+    begun: dict[str, object] = {"start": start.digest} if start else {}
+    begun |= {"continued": {**continued, "share": share}} if continued else {}
     return sha256_bytes(canonical_json({"config": content, **read, **begun}))
 
 
@@ -78,9 +89,13 @@ def absolute(config: TrainConfig) -> TrainConfig:
     path = Path(config.base.source).expanduser()
     is_path = config.base.source != STARTER and path.exists()
     base = config.base.model_copy(update={"source": str(path.resolve()) if is_path else pinned(config.base.source)})
+    going_on = {name: place and pinned(located(place)) for name in ("bundle", "snapshot") for place in [getattr(config.continued, name)]}
     file = config.calibration.labels_file
+    continued = config.continued.model_copy(update=going_on)
     calibration = config.calibration.model_copy(update={"labels_file": file and located(file)})
-    return config.model_copy(update={"data": data, "base": base, "calibration": calibration, "out": located(config.out)})
+    return config.model_copy(
+        update={"data": data, "base": base, "calibration": calibration, "continued": continued, "out": located(config.out)}
+    )
 
 
 class Halted(Frozen):
@@ -105,6 +120,7 @@ def run_inputs(config: TrainConfig, start: Start | None = None) -> str:
         base_digest=source_digest(config.base.source),
         pack_digest=load_pack(config.data.pack).digest,
         start=start,
+        continued=begun_with(config),
     )
 
 

@@ -1,6 +1,7 @@
 """From a configuration to the workbench: snapshot, pack, base, splits, engine. Reads files; trains nothing."""
 
-from collections.abc import Iterable
+import itertools
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 import torch
@@ -16,9 +17,11 @@ from common.language.base_model import LanguageModel, has_bf16, load_base
 from common.packs.load import load_pack
 from common.quality.verdict import Checker
 from train_app.config import TrainConfig
-from train_app.data.examples import RowProblem, examples
+from train_app.data.examples import Example, RowProblem, examples
+from train_app.data.rehearsal import num_old, parted, rehearsed
 from train_app.data.split import Splits, split
 from train_app.evaluation.truth import truth_of
+from train_app.runtime.continuing import first_adapter
 from train_app.stages.discriminator.risk import requests
 from train_app.stages.parallel import Parallel
 from train_app.stages.policy import Policy
@@ -30,11 +33,16 @@ ROUNDED_TO = 32
 """The engine's buffers are as long as the longest prompt and answer need, rounded up to this many tokens."""
 
 
-def open_workbench(config: TrainConfig, *, inputs: str, parallel: Parallel) -> Workbench:
-    """The same on every worker. Raises what the files deserve: BadInput, ConfigError, ArtifactNotFound, UnsupportedModel."""
+def open_workbench(
+    config: TrainConfig, *, inputs: str, parallel: Parallel, old: Callable[[Splits], Sequence[Example]] | None = None
+) -> Workbench:
+    """The same on every worker. `old`: what a bundle wrote again for rehearsal, given the new rows.
+
+    Raises what the files deserve: BadInput, ConfigError, ArtifactNotFound, UnsupportedModel.
+    """
     torch.set_num_threads(config.runtime.threads_per_worker)
     pack = load_pack(config.data.pack)
-    splits = read_splits(config, vocabulary=pack.vocabulary)
+    splits = read_splits(config, vocabulary=pack.vocabulary, old=old)
     language = load_base(config.base.source, dtype=config.base.dtype)
     torch.nn.Module.to(language.model, parallel.device)
     policy = Policy(
@@ -47,6 +55,8 @@ def open_workbench(config: TrainConfig, *, inputs: str, parallel: Parallel) -> W
         steps=length(config.sft, num_rows=len(splits.train)).total,
         seed=int(inputs[:12], 16) + config.seed,
     )
+    if config.continued.bundle is not None:
+        policy.load(first_adapter(config))
     if config.runtime.gradient_checkpointing:
         policy.recompute_layers()
     if parallel.device.type == "cpu":
@@ -76,21 +86,46 @@ def open_workbench(config: TrainConfig, *, inputs: str, parallel: Parallel) -> W
     )
 
 
-def read_splits(config: TrainConfig, *, vocabulary: ControlVocabulary) -> Splits:
-    """The snapshot's annotated reasons, split by product. Raises BadInput where a split that training needs is empty, BadRow that names
-    all rows which cannot be learnt from."""
-    problems: list[RowProblem] = []
-    splits = split(examples(Snapshot.open(config.data.snapshot), vocabulary=vocabulary, problems=problems), held_out=config.data.held_out)
-    if problems:
-        shown = "".join(f"\n  product {one.product_id}: {one.problem}" for one in problems[:PROBLEMS_SHOWN])
-        raise BadRow(
-            f"{config.data.snapshot}: {len(problems)} annotated reasons cannot be learnt from; correct them, or map their labels with "
-            f"`liyou data import --map`. The first of them:{shown}"
-        )
+def read_splits(config: TrainConfig, *, vocabulary: ControlVocabulary, old: Callable[[Splits], Sequence[Example]] | None = None) -> Splits:
+    """The snapshot's annotated reasons, split by product, with the old rows that are rehearsed among them. Where a bundle has yet to write
+    those (`old` None), new rows stand in for them, so that they can be counted. Raises BadInput where a split that training needs is
+    empty, BadRow that names all rows which cannot be learnt from."""
+    splits = _of_snapshot(config, config.data.snapshot, vocabulary=vocabulary)
     splits = replace(splits, train=splits.train[: config.data.max_train_rows])
     empty = [name for name in ("train", "discriminator", "validation", "calibration", "test") if not getattr(splits, name)]
     if empty:
         raise BadInput(f"{config.data.snapshot}: no annotated reason falls into {', '.join(empty)}; import more products with reasons.")
+    if config.continued.bundle is None or not config.continued.share:
+        return splits
+    if config.continued.snapshot is not None:
+        known = _of_snapshot(config, config.continued.snapshot, vocabulary=vocabulary)
+    else:
+        known = parted(old(splits) if old is not None else _stand_ins(splits, share=config.continued.share))
+    together = rehearsed(splits, known, share=config.continued.share)
+    if len(together.train) == len(splits.train):
+        raise BadInput(
+            f"continued.snapshot: no training row of {config.continued.snapshot or 'what the bundle wrote'} can be rehearsed beside the "
+            "new ones: none passed the verdict, or they are the same, or of products that the new test has. Set continued.share=0 to go on "
+            "without"
+        )
+    return together
+
+
+def _stand_ins(splits: Splits, *, share: float) -> list[Example]:
+    wanted = num_old(len(splits.train) + len(splits.validation), share=share)
+    rows = itertools.islice(itertools.cycle(splits.train), wanted)
+    return [replace(row, example_id=f"old {number}") for number, row in enumerate(rows)]
+
+
+def _of_snapshot(config: TrainConfig, snapshot: str, *, vocabulary: ControlVocabulary) -> Splits:
+    problems: list[RowProblem] = []
+    splits = split(examples(Snapshot.open(snapshot), vocabulary=vocabulary, problems=problems), held_out=config.data.held_out)
+    if problems:
+        shown = "".join(f"\n  product {one.product_id}: {one.problem}" for one in problems[:PROBLEMS_SHOWN])
+        raise BadRow(
+            f"{snapshot}: {len(problems)} annotated reasons cannot be learnt from; correct them, or map their labels with "
+            f"`liyou data import --map`. The first of them:{shown}"
+        )
     return splits
 
 
