@@ -26,7 +26,7 @@ tune-demo: install  ## eight trials on the demo's shop, the winner served; under
 poisoning: install  ## two small trainings, one with a seller's planted praise; what it gains, docs/results/poisoning.json; ten minutes
 	$(RUN) $(VENV)/bin/python -m cluster.bench.poisoning
 
-continue: install  ## three small trainings; what going on from a bundle with new categories costs the old ones, docs/results/continue.json
+continue: install  ## four small trainings; what going on from a bundle with new categories costs the old ones, docs/results/continue.json
 	$(RUN) $(VENV)/bin/python -m cluster.bench.continuing
 
 gpu: install  ## on a machine with CUDA: decoding, serving and training on its GPU, docs/results/gpu.json

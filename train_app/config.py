@@ -15,6 +15,7 @@ DiscriminatorLoss = Literal["bce", "hinge", "bt", "wgan"]
 SelectBy = Literal["discriminator", "likelihood", "first", "truth"]
 GeneratorMode = Literal["policy_gradient", "gumbel"]
 AdapterKind = Literal["lora", "adalora", "bottleneck"]
+TrackerName = Literal["mlflow", "wandb"]
 FEWEST_ALLOCATING = 10
 """SFT steps in which AdaLoRA can warm up, take ranks away and settle."""
 MOST_ADALORA = 170
@@ -300,6 +301,9 @@ class RuntimeConfig(Frozen):
         25, ge=1, description="optimiser steps between checkpoints: the most that a killed worker loses, beside those of one upload"
     )
     slots: int = Field(64, ge=1, description="sequences decoded at once in rollouts")
+    tracking: tuple[TrackerName, ...] = Field(
+        (), description="where progress is told besides metrics.jsonl and TensorBoard; wandb is offline unless WANDB_MODE says otherwise"
+    )
 
     @model_validator(mode="after")
     def _visible(self) -> "RuntimeConfig":

@@ -1,20 +1,25 @@
 """`make continue`: a shop that gets a new group of categories; what going on from its bundle does to the old ones. Figures to docs/results.
 
-Three trainings on a small sample shop: without the categories of one group, then on these alone from the first one's bundle, once with
-rehearsal of the old rows and once without. S (all checks pass and the writer's judge finds nothing) of one sample a request, for the old
-categories' test rows and the new ones'. Each training resumes where it was stopped, so the whole does: start it again.
+Four times SFT on a small sample shop: without the categories of one group, then on these alone from the first bundle: with rehearsal of
+the old snapshot's rows, of texts that the bundle writes again, and without. S (all checks pass and the writer's judge finds nothing) of one
+sample a request, for the old categories' test rows and the new ones'. In this process, without Ray, as `liyou train` would do it. A bundle
+that is there is not trained again.
 """
 
 import json
-import subprocess
-import sys
 import time
 from dataclasses import replace
+from functools import partial
+from importlib.metadata import version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import orjson
 
 from common.errors import LiyouError
+
+if TYPE_CHECKING:
+    from train_app.stages.state import Progress
 
 OUT = Path("out/continue")
 RESULTS = Path("docs/results/continue.json")
@@ -29,21 +34,14 @@ SETTINGS = (
     "decoding.max_new_tokens=72",
     "decoding.temperature=0.7",
     "sft.learning_rate=3e-3",
-    "sft.max_steps=120",
+    "sft.max_steps=100",
     "sft.batch_size=24",
-    "sft.evaluate_every=40",
+    "sft.evaluate_every=50",
     "sft.validation_rows=48",
-    "discriminator.rows=48",
-    "discriminator.steps=20",
-    "adversarial.rounds=0",
-    "filtering.rounds=0",
-    "selection.prompts=16",
-    "calibration.rows=32",
     "runtime.bf16=true",
-    "runtime.checkpoint_every=40",
 )
 """Over the preset `smoke`. SFT alone changes the adapter: what it forgets is the question."""
-ROWS = 400
+ROWS = 300
 """Test rows of each kind that are asked about, at most."""
 
 
@@ -52,12 +50,13 @@ def main() -> None:
     began = time.monotonic()
     out = OUT.resolve()
     rows = shops(out)
-    first = train(out, "old", snapshot="old")
-    going_on = ("--from", first, f"continued.snapshot={out / 'old' / 'snapshot'}")
+    first = train(out, "before", snapshot="old")
+    going_on, share = f"continued.bundle={first}", f"continued.share={SHARE}"
     bundles = {
         "before": first,
-        "rehearsed": train(out, "rehearsed", *going_on, f"continued.share={SHARE}", snapshot="new"),
-        "not rehearsed": train(out, "not-rehearsed", *going_on, "continued.share=0", snapshot="new"),
+        "rehearsed": train(out, "rehearsed", going_on, share, f"continued.snapshot={out / 'old' / 'snapshot'}", snapshot="new"),
+        "written again": train(out, "written again", going_on, share, snapshot="new"),
+        "not rehearsed": train(out, "not rehearsed", going_on, "continued.share=0", snapshot="new"),
     }
     found = measured(bundles, out)
     told = {
@@ -106,12 +105,56 @@ def read(file: Path) -> list[dict[str, str]]:
 
 
 def train(out: Path, name: str, *words: str, snapshot: str) -> str:
-    """The bundle's folder; a training that was stopped goes on."""
-    asked = ["smoke", *words, f"data.snapshot={out / snapshot / 'snapshot'}", f"out={out / 'runs' / name}", *SETTINGS, "--json"]
-    done = subprocess.run([sys.executable, "-m", "cluster.cli", "train", *asked], stdout=subprocess.PIPE, text=True, check=False)
-    if done.returncode:
-        raise LiyouError(f"liyou train for {name} ended with {done.returncode}")
-    return str(json.loads(done.stdout.splitlines()[-1])["bundle_path"])
+    """The folder of a bundle that SFT alone made, without a discriminator."""
+    from cluster.commands.train import config_path
+    from common.bundle.canaries import CanaryExample
+    from common.bundle.manifest import Answering, DataRef, Origin
+    from common.bundle.write import write_bundle
+    from common.config import load_config
+    from common.language.base_model import load_base
+    from common.packs.load import load_pack
+    from train_app.config import TrainConfig
+    from train_app.runtime.continuing import regenerated, writes_again
+    from train_app.runtime.loop import public_config
+    from train_app.runtime.run import run_inputs
+    from train_app.runtime.setting_up import open_workbench
+    from train_app.stages.parallel import Parallel
+    from train_app.stages.sft import sft
+    from train_app.stages.state import State
+
+    folder = out / "bundles" / name
+    if folder.exists():
+        return str(folder)
+    settings = [f"data.snapshot={out / snapshot / 'snapshot'}", f"out={out}", *SETTINGS, *words]
+    config, alone = load_config(config_path("smoke"), TrainConfig, settings), Parallel()
+    inputs, place = run_inputs(config), str(out / "runs" / name)
+    write = partial(regenerated, config, on_progress=_tell, place=place, parallel=alone)
+    bench = open_workbench(config, inputs=inputs, parallel=alone, old=write if writes_again(config) else None)
+    state = sft(State(inputs), config.sft, _tell, bench=bench, save=lambda state: None)
+    write_bundle(
+        folder,
+        language=load_base(config.base.source, dtype=config.base.dtype),
+        base_licence=config.base.licence,
+        adapter=bench.policy.exported(state.group("policy")),
+        alpha=bench.policy.alpha,
+        discriminator=None,
+        pack=load_pack(config.data.pack),
+        answering=Answering(decoding=config.decoding, k=4, max_attempts=1, threshold=0.0),
+        calibration=None,
+        metrics={},
+        origin=Origin(
+            config=public_config(config, pack="shop"),
+            data=DataRef(digest=inputs, licences=(config.data.licence,), num_examples=len(bench.splits.train)),
+            code_version=version("liyou"),
+        ),
+        canaries=[CanaryExample(context=one.context, text=one.text) for one in bench.splits.validation[:2]],
+    )
+    return str(folder)
+
+
+def _tell(progress: "Progress") -> None:
+    if progress.note or progress.step % 10 == 0:
+        print(f"{progress.stage} {progress.step}/{progress.total} {progress.note}", flush=True)
 
 
 def measured(bundles: dict[str, str], out: Path) -> dict[str, dict[str, dict[str, dict[str, float]]]]:

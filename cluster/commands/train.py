@@ -102,7 +102,9 @@ def refuse_early(config: "TrainConfig") -> None:
     from common.packs.load import load_pack
     from train_app.runtime.continuing import admitted
     from train_app.runtime.setting_up import read_splits
+    from train_app.runtime.trackers import refuse_missing
 
+    refuse_missing(config.runtime.tracking)
     if config.continued.bundle is not None:
         admitted(config)
     read_splits(config, vocabulary=load_pack(config.data.pack).vocabulary)

@@ -25,15 +25,17 @@ from common.packs.source import shipped_names
 from train_app.config import TrainConfig
 from train_app.runtime.checkpoint import KEPT
 from train_app.runtime.continuing import begun_with
-from train_app.runtime.loop import Task, run_place, train
+from train_app.runtime.loop import Task, public_config, run_place, train
 from train_app.runtime.start import Checkpointed, Start
+from train_app.runtime.trackers import opened, refuse_missing
 from train_app.runtime.tracking import Tracking, listening, run_mailbox
 from train_app.stages.state import OnProgress
 
 WHERE_AND_HOW_FAST = (
     "num_workers", "min_workers", "resize_s", "use_gpu", "device", "max_failures", "micro_batch", "gradient_checkpointing",
+    "tracking",
 )  # fmt: skip
-"""Of `runtime`: what may change when a run goes on, since it changes results by the order of sums only."""
+"""Of `runtime`: what may change when a run goes on, since it changes results by the order of sums only, or not at all."""
 
 START_TIMEOUT = "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S"
 PATIENT_S, ELASTIC_S = 600, 30
@@ -156,9 +158,12 @@ def _run(config: TrainConfig, task: Task, on_progress: OnProgress | None) -> tup
     runtime = config.runtime
     if runtime.on == "cuda":
         _check_cuda()
-    place = run_place(config, task.inputs)
-    mailbox = run_mailbox(task.inputs[:16])
-    tracking = Tracking(place, on_progress=on_progress)
+    place, name = run_place(config, task.inputs), task.inputs[:16]
+    refuse_missing(runtime.tracking)
+    told = public_config(config, pack=load_pack(config.data.pack).name)
+    mailbox = run_mailbox(name)
+    also = (lambda folder: opened(runtime.tracking, run=name, folder=folder, config=told)) if runtime.tracking else None
+    tracking = Tracking(place, on_progress=on_progress, also=also)
     storage_path, filesystem = for_ray(f"{config.out}/runs")
     payload = {"config": config.model_dump(mode="json"), "task": task.model_dump(mode="json"), "mailbox": mailbox}
     trainer = TorchTrainer(

@@ -1,4 +1,4 @@
-"""The one sink of Progress: a line in metrics.jsonl, a point in TensorBoard, a call to whoever listens. Decides nothing.
+"""The one sink of Progress: a line in metrics.jsonl, a point in TensorBoard and other trackers, a call to whoever listens.
 
 Workers put their progress in a queue, and the process that called `fit` writes it down: files and console belong to one process, wherever
 the workers run. A step that was done again after a worker died stands twice.
@@ -7,7 +7,7 @@ the workers run. A step that was done again after a worker died stands twice.
 import logging
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -21,6 +21,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from common.artifacts.storage import is_bucket, open_storage
 from common.errors import ArtifactNotFound, StorageUnreachable, Unavailable
+from train_app.runtime.trackers import Tracker
 from train_app.stages.state import OnProgress, Progress
 
 METRICS, BOARD = "metrics.jsonl", "tensorboard"
@@ -31,8 +32,10 @@ class Tracking:
     """Appends to the run's files; a resumed run goes on in the same ones. Those of a run in a bucket grow here and are sent there when a
     stage begins, UPLOAD_S after the last time, and at the end: a bucket cannot append."""
 
-    def __init__(self, place: str | Path, *, on_progress: OnProgress | None = None) -> None:
-        """`place`: the run's folder or s3:// prefix."""
+    def __init__(
+        self, place: str | Path, *, on_progress: OnProgress | None = None, also: Callable[[Path], Sequence[Tracker]] | None = None
+    ) -> None:
+        """`place`: the run's folder or s3:// prefix. `also`: opens further trackers, which may keep files in the folder they are given."""
         self._storage = open_storage(place) if is_bucket(place) else None
         self._temporary = TemporaryDirectory(prefix="liyou-run-") if self._storage else None
         self._folder = Path(self._temporary.name if self._temporary else place)
@@ -43,6 +46,7 @@ class Tracking:
         _without_torn_line(self._folder / METRICS)
         self._file = (self._folder / METRICS).open("ab")
         self._board = SummaryWriter(str(self._folder / BOARD))
+        self._trackers = list(also(self._folder)) if also is not None else []
         self._on_progress = on_progress
         self._stage, self._sent_s = "", time.monotonic()
 
@@ -58,22 +62,28 @@ class Tracking:
             self._board.add_text(f"{progress.stage}/note", progress.note, progress.step)
         for pair in progress.texts[:1]:
             self._board.add_text(progress.stage, f"{pair.product}\n\nreal: {pair.real}\n\ngenerated: {pair.generated}", progress.step)
+        for tracker in self._trackers:
+            tracker.write(progress)
         if self._on_progress is not None:
             self._on_progress(progress)
 
     def close(self) -> None:
         self._file.close()
         self._board.close()
-        self._send()
+        for tracker in self._trackers:
+            tracker.close()
+        self._send(everything=True)
         if self._temporary is not None:
             self._temporary.cleanup()
 
-    def _send(self) -> None:
-        """A run is not lost for a bucket that is away for a moment: its state and its bundle have their own ways there."""
+    def _send(self, *, everything: bool = False) -> None:
+        """A run is not lost for a bucket that is away for a moment: its state and its bundle have their own ways there. `everything`: the
+        files of further trackers too."""
         if self._storage is None:
             return
         try:
-            for file in (self._folder / METRICS, *(self._folder / BOARD).iterdir()):
+            files = self._folder.rglob("*") if everything else (self._folder / METRICS, *(self._folder / BOARD).iterdir())
+            for file in (one for one in files if one.is_file()):
                 self._storage.put_file(file.relative_to(self._folder).as_posix(), file)
         except StorageUnreachable as error:
             logging.getLogger(__name__).warning("metrics were not sent: %s", error)
