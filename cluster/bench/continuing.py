@@ -159,7 +159,7 @@ def _tell(progress: "Progress") -> None:
 
 def measured(bundles: dict[str, str], out: Path) -> dict[str, dict[str, dict[str, dict[str, float]]]]:
     """Categories -> bundle -> S with its interval and, but for the first, the paired change against it."""
-    from cluster.commands.evaluate import test_rows
+    from cluster.commands.evaluate import read
     from common.bundle.load import load_bundle
     from common.metrics.intervals import paired_difference, share
     from train_app.evaluation.subject import subject_of_bundle
@@ -171,7 +171,7 @@ def measured(bundles: dict[str, str], out: Path) -> dict[str, dict[str, dict[str
     for name, folder in bundles.items():
         loaded = load_bundle(Path(folder))
         for kind, of in outcomes.items():
-            rows = test_rows(loaded, str(out / kind / "snapshot"), rows=ROWS)
+            rows = read(loaded, str(out / kind / "snapshot")).test[:ROWS]
             contexts = [row.context for row in rows]
             subject = subject_of_bundle(loaded, contexts, k=1)
             writer = replace(subject.writer, run_id="continue")  # the same random numbers for all three
