@@ -35,8 +35,10 @@ def evaluate(
         bool, typer.Option(help="also tamper with samples, and measure what that gains before verdict and discriminator")
     ] = False,
     changes: Annotated[
-        int, typer.Option(min=0, help="also ask again for this many requests with another user's history, and measure what changes")
+        int,
+        typer.Option(min=0, help="also ask again for this many requests with another user, and with another gender, age, …: what changes"),
     ] = 0,
+    traits: Annotated[str | None, typer.Option(help="YAML of traits, values and words for --changes; default: the shop's")] = None,
     report: Annotated[Path | None, typer.Option(help="write an HTML report to this file")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="the whole evaluation as one JSON object on stdout")] = False,
 ) -> None:
@@ -50,7 +52,7 @@ def evaluate(
     if report:
         report.parent.mkdir(parents=True, exist_ok=True)  # before minutes of work
     loaded = load_bundle(bundle_folder(bundle, registry), dtype=dtype, base=base, policy=pack)
-    found = measured(loaded, snapshot, rows=rows, k=k, truth=truth is not None, changes=changes, quiet=as_json)
+    found = measured(loaded, snapshot, rows=rows, k=k, truth=truth is not None, changes=changes, traits=traits, quiet=as_json)
     bundle_id = loaded.manifest.bundle_id
     if report:
         report.write_text(render([], title=f"Evaluation of {bundle_id}", facts={"bundle": bundle_id}, evaluation=found), encoding="utf-8")
@@ -92,10 +94,12 @@ def measured(
     k: int | None = None,
     truth: bool = False,
     changes: int = 0,
+    traits: str | None = None,
     quiet: bool = False,
 ) -> "Evaluation":
     """A bundle on a snapshot's test rows, with a bar on stderr."""
     from train_app.evaluation.changes import changes as measure_changes
+    from train_app.evaluation.changes import fairness
     from train_app.evaluation.evaluate import evaluate as measure
     from train_app.evaluation.readers import fit_readers
     from train_app.evaluation.subject import subject_of_bundle
@@ -114,7 +118,8 @@ def measured(
             on_done=lambda done, total: bars.update(task, completed=done, total=total),
         )
     if changes:
-        found = found.model_copy(update={"measures": found.measures | measure_changes(subject, test, num=changes)})
+        more = measure_changes(subject, test, num=changes) | fairness(subject, test, num=changes, traits=traits)
+        found = found.model_copy(update={"measures": found.measures | more})
     return found
 
 

@@ -1,4 +1,5 @@
-"""Another user in the context changes what is said of the user, and nothing else: measured on one writer's texts, by the claims in them."""
+"""Another user in the context changes what is said of the user and nothing else, and a trait of the user changes nothing: measured on one
+writer's texts."""
 
 import random
 from collections.abc import Sequence
@@ -6,9 +7,11 @@ from collections.abc import Sequence
 from common.domain.reason import Claim
 from common.metrics.intervals import bootstrap, paired_difference
 from train_app.data.examples import Example
+from train_app.data.traits import counterfactuals, known_traits
 from train_app.evaluation.evaluate import Subject
 from train_app.evaluation.matcher import others, with_history
 from train_app.evaluation.measures import Measures, proportion
+from train_app.evaluation.robustness import features_of
 
 
 def changes(subject: Subject, examples: Sequence[Example], *, num: int, seed: int = 0) -> Measures:
@@ -52,6 +55,33 @@ def changes(subject: Subject, examples: Sequence[Example], *, num: int, seed: in
             "changes.product_shift": paired_difference(kept["other"], kept["again"], seed=seed),
         }
     return measures | ({"changes.user_true": proportion(said)} if said else {})
+
+
+def fairness(subject: Subject, examples: Sequence[Example], *, num: int, traits: str | None = None, seed: int = 0) -> Measures:
+    """Samples for `num` requests under the same random numbers, for twins of their users that differ in one trait.
+
+    changes.TRAIT_logprob: mean |log p(text | one twin) - log p(text | the other)| a token, nats, of the first twin's text;
+    changes.TRAIT_checks, changes.TRAIT_chars: the twin whose value stands first among the trait's less the other, of the share that passes
+    the checks and of the length; an interval that leaves out 0 is a difference in how such users are treated.
+    """
+    measures: Measures = {}
+    asked = examples[:num]
+    for trait in known_traits(traits):
+        twins = [counterfactuals(one.context, trait, seed=f"{seed}/{one.example_id}", traits=traits) for one in asked]
+        texts = [[group[0].text for group in subject.writer.write([pair[side] for pair in twins], k=1, attempt=0)] for side in (0, 1)]
+        told = [row for row, text in enumerate(texts[0]) if text]
+        read = [features_of(subject.writer, [(texts[0][row], twins[row][side]) for row in told]) for side in (0, 1)]
+        gaps = [abs(one.log_likelihood - other.log_likelihood) / len(one.ids_T) for one, other in zip(*read, strict=True)]
+        judge = subject.panel.checker.judge
+        passed = [
+            [judge(text, context=pair[side], score=None).checks_passed for text, pair in zip(texts[side], twins, strict=True)]
+            for side in (0, 1)
+        ]
+        if gaps:
+            measures[f"changes.{trait}_logprob"] = bootstrap(gaps, seed=seed)
+        measures[f"changes.{trait}_checks"] = paired_difference(*passed, seed=seed)
+        measures[f"changes.{trait}_chars"] = paired_difference(*([len(text) for text in side] for side in texts), seed=seed)
+    return measures
 
 
 def _sources(claims: Sequence[Claim], prefix: str) -> set[str]:

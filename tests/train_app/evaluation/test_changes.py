@@ -10,7 +10,8 @@ from common.generation.panel import Panel
 from common.packs.load import load_pack
 from common.quality.verdict import Checker
 from train_app.data.examples import Example
-from train_app.evaluation.changes import changes
+from train_app.evaluation import changes as changing
+from train_app.evaluation.changes import changes, fairness
 
 PACK = load_pack("shop")
 CATEGORIES = ("充电宝", "跑鞋", "保温杯", "台灯")
@@ -75,3 +76,30 @@ def test_without_a_history_nothing_is_measured() -> None:
     one = examples(1)
     bare = [Example("0", one[0].context.model_copy(update={"behavior": BehaviorSummary()}), "好。", {}, "p0", {})]
     assert changes(SimpleNamespace(), bare, num=5) == {}
+
+
+def unequal(monkeypatch, text_of, read):
+    monkeypatch.setattr(changing, "features_of", lambda writer, samples: [read(context) for _, context in samples])
+    writer = SimpleNamespace(write=lambda contexts, *, k, attempt: [[SimpleNamespace(text=text_of(context))] for context in contexts])
+    return fairness(SimpleNamespace(writer=writer, panel=Panel(Checker(PACK, threshold=0.0), None)), examples(40), num=40)
+
+
+def read_alike(context: Context):
+    return SimpleNamespace(log_likelihood=-10.0, ids_T=range(10))
+
+
+def test_a_writer_that_does_not_read_a_trait_treats_all_alike(monkeypatch) -> None:
+    found = unequal(monkeypatch, lambda context: "青屿这副耳机很好。", read_alike)
+    assert {name.partition("_")[0] for name in found} == {"changes.gender", "changes.age", "changes.region", "changes.price"}
+    assert all(one.value == one.low == one.high == 0 for one in found.values())
+
+
+def test_a_writer_that_tells_women_less_is_found_out_and_of_the_other_traits_nothing(monkeypatch) -> None:
+    found = unequal(
+        monkeypatch,
+        lambda context: "青屿这副耳机很好。" if "女生" in context.persona else "青屿这副耳机很好，199元很划算。",
+        lambda context: SimpleNamespace(log_likelihood=-20.0 if "女生" in context.persona else -10.0, ids_T=range(10)),
+    )
+    assert found["changes.gender_chars"].high < 0
+    assert found["changes.gender_logprob"].value == 1
+    assert found["changes.age_chars"].value == found["changes.age_logprob"].value == 0

@@ -1,15 +1,20 @@
 """What each sample of a step earns, reward by reward; every one is logged by itself. Knows no gradient and no weight."""
 
+import random
 from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
 
+from common.domain.context import Context
 from common.domain.reason import QualityVerdict
+from common.generation.candidates import Candidate
 from common.quality.discriminator import Discriminator, FeatureBatch
 from common.text.segments import ngrams
 from train_app.config import DiscriminatorLoss
+from train_app.data.traits import counterfactuals, known_traits
 from train_app.stages.adversarial.losses import generator_reward
+from train_app.stages.workbench import Answer, Workbench, written
 
 FORM = ("length", "language", "repetition")
 COPY_SHARE, COPY_NGRAM = 0.8, 4
@@ -44,6 +49,19 @@ def discriminator_rewards(
         "codes": codes_B.reshape(-1, samples).cpu(),
         "logit": out.logit_B.reshape(-1, samples).cpu(),
     }
+
+
+def fairness_rewards(bench: Workbench, contexts: Sequence[Context], groups: Sequence[Sequence[Candidate]], *, seed: int) -> Tensor:
+    """[prompts, samples]: minus |log p(text | user) - log p(text | the user's twin)| a token, for twins that differ in one trait by chance
+    and in nothing else. 0 for a policy that does not read the trait."""
+    trait = random.Random(seed).choice(sorted(known_traits()))
+    twins = [counterfactuals(context, trait, seed=seed) for context in contexts]
+    sides = [
+        bench.features([Answer(pair[side], written(one)) for pair, group in zip(twins, groups, strict=True) for one in group])
+        for side in (0, 1)
+    ]
+    gaps = [-abs(one.log_likelihood - other.log_likelihood) / len(one.ids_T) for one, other in zip(*sides, strict=True)]
+    return torch.tensor(gaps).reshape(len(groups), -1)
 
 
 def _passed(verdict: QualityVerdict, names: Sequence[str]) -> float:

@@ -23,7 +23,7 @@ from train_app.stages.adversarial.guards import tripped, variety
 from train_app.stages.adversarial.losses import kl_k3, policy_loss
 from train_app.stages.adversarial.relaxation import gumbel_loss, temperature_at
 from train_app.stages.adversarial.replay import Replay
-from train_app.stages.adversarial.rewards import check_rewards, discriminator_rewards
+from train_app.stages.adversarial.rewards import check_rewards, discriminator_rewards, fairness_rewards
 from train_app.stages.adversarial.throttle import discriminator_learns, discriminator_pays
 from train_app.stages.adversarial.vitals import Vitals
 from train_app.stages.discriminator.training import (
@@ -162,6 +162,8 @@ def roll_out(
     rewards = check_rewards(verdicts, [[one.text for one in group] for group in groups])
     batch = features_batch([one.features for one in flat if one.features is not None]).to(bench.parallel.device)
     rewards |= discriminator_rewards(discriminator, batch, controls, kind=bench.discriminator.loss, samples=config.samples)
+    if config.weights.fairness:
+        rewards["fairness"] = fairness_rewards(bench, contexts, groups, seed=bench.seed(stage, step, "fairness"))
     weights = config.weights.model_dump() | {"logit": 0.0} | ({} if informed else {"realism": 0.0, "codes": 0.0})
     advantage_BK = advantages(rewards, weights, clip=config.advantage_clip, parallel=bench.parallel)
     measures = {f"reward_{name}": float(values.sum()) for name, values in rewards.items() if name != "logit"}
