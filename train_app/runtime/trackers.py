@@ -51,7 +51,8 @@ class MlflowTracker:
         from mlflow.tracking import MlflowClient
 
         self._metric = Metric
-        self._client = MlflowClient(tracking_uri=os.environ.get("MLFLOW_TRACKING_URI") or (folder / "mlflow").resolve().as_uri())
+        folder.mkdir(parents=True, exist_ok=True)
+        self._client = MlflowClient(tracking_uri=os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{(folder / 'mlflow.db').resolve()}")
         known = self._client.get_experiment_by_name(PROJECT)
         experiment = known.experiment_id if known else self._client.create_experiment(PROJECT)
         found = self._client.search_runs([experiment], filter_string=f"tags.`liyou.run` = '{run}'")

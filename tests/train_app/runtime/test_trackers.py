@@ -101,7 +101,7 @@ def test_mlflow_has_every_figure_and_a_run_that_goes_on_goes_on_in_the_same_reco
         tracker.close()
     from mlflow.tracking import MlflowClient
 
-    client = MlflowClient(tracking_uri=(tmp_path / "mlflow").resolve().as_uri())
+    client = MlflowClient(tracking_uri=f"sqlite:///{tmp_path / 'mlflow.db'}")
     (run,) = client.search_runs([client.get_experiment_by_name("liyou").experiment_id])
     assert [(point.step, point.value) for point in client.get_metric_history(run.info.run_id, "sft/loss")] == [(1, 1.5), (2, 1.25)]
     assert run.data.metrics["adversarial 1/kl"] == 0
