@@ -4,7 +4,7 @@ VENV := .venv
 RUN := OMP_WAIT_POLICY=PASSIVE TOKENIZERS_PARALLELISM=false RAY_USAGE_STATS_ENABLED=0 HF_HUB_OFFLINE=1
 PACKAGES := common train_app serve_app tune_app cluster
 
-.PHONY: install demo tune-demo study labels poisoning continue gpu base real test prove prove-cluster check fix starter clean
+.PHONY: install demo tune-demo study study-base labels poisoning continue gpu base real test prove prove-cluster check fix starter clean
 
 install: $(VENV)/installed
 
@@ -32,16 +32,25 @@ continue: install  ## four small trainings; what going on from a bundle with new
 gpu: install  ## on a machine with CUDA: decoding, serving and training on its GPU, docs/results/gpu.json
 	$(RUN) $(VENV)/bin/python -m cluster.bench.gpu
 
-study: out/study/base/config.json  ## arms x seeds on the sample shop, thirty minutes a seed on two idle cores; docs/results/study
+study: out/study/snapshot/manifest.json  ## arms x seeds on the sample shop, thirty minutes a seed on two idle cores; docs/results/study
 	$(RUN) $(VENV)/bin/liyou study shop --results docs/results/study
 
 out/study/snapshot/manifest.json: | install
 	$(RUN) $(VENV)/bin/liyou shop generate --seed 21 --users 800 --products 3000 --reasons 16000 --errors 0.75 --out out/study/shop
 	$(RUN) $(VENV)/bin/liyou data build out/study/shop --out out/study/snapshot
 
-out/study/base/config.json: out/study/snapshot/manifest.json  # the words of another shop's reasons and of this one's catalogue
+# The committed base of the study: the starter without the tokens that no such shop writes, then the reasons of three other shops.
+OTHER_SHOPS := out/study/other-22 out/study/other-23 out/study/other-24
+$(OTHER_SHOPS): out/study/other-%: | install
+	$(RUN) $(VENV)/bin/liyou shop generate --seed $* --users 2000 --products 8000 --reasons 60000 --errors 0.75 --out out/study/raw-$*
+	$(RUN) $(VENV)/bin/liyou data build out/study/raw-$* --out $@
+
+study-base: out/study/snapshot/manifest.json $(OTHER_SHOPS)  ## train_app/study/base anew, an hour of one core; results kept for the old one are refused
+	rm -rf out/study/words out/study/trimmed out/study/adapted train_app/study/base
 	$(RUN) $(VENV)/bin/liyou shop generate --seed 22 --users 300 --products 1000 --reasons 4000 --out out/study/words
-	$(RUN) $(VENV)/bin/liyou base trim starter --corpus out/study/words/reasons.jsonl --corpus out/study/shop/products.jsonl --only-corpus --keep 2200 --out out/study/base
+	$(RUN) $(VENV)/bin/liyou base trim starter --corpus out/study/words/reasons.jsonl --corpus out/study/shop/products.jsonl --only-corpus --keep 2200 --out out/study/trimmed
+	$(RUN) $(VENV)/bin/liyou base adapt out/study/trimmed out/study/other-22 --out out/study/adapted --steps 4000 --learning-rate 2e-3
+	$(RUN) $(VENV)/bin/liyou base adapt out/study/adapted out/study/other-23 out/study/other-24 --out train_app/study/base --steps 2700 --learning-rate 1.2e-3
 
 labels: install  ## control accuracy over the share of reasons with labels, 21 small trainings, an hour of one core; docs/results/labels.json
 	$(RUN) $(VENV)/bin/python -m cluster.bench.labels

@@ -38,9 +38,10 @@ Whoever passes these files on, or adapters and bundles made from them, passes on
 """
 ADAPT_NOTICE = """# An adapted base
 
-Made by `liyou base adapt` from {source}: all weights went on over the reasons of the snapshots {snapshots} for
-{steps} steps. These are modified
-files; the terms of the source and of the reasons apply.
+Made by `liyou base adapt` from {source}: all weights went on for {steps} steps over the reasons of other shops. These are modified files;
+the terms of the source and of the reasons apply. Snapshots read:
+
+{snapshots}
 """
 TRIM_NOTICE = """# A trimmed base
 
@@ -161,7 +162,7 @@ def adapt(
 
     config = PretrainingConfig(learning_rate=learning_rate, batch_rows=batch_rows, row_len=row_len, blocks_share=0.0)
     made = adapt_base(source, snapshots, out, config=config, steps=steps, seed=seed, on_step=on_step)
-    notice = ADAPT_NOTICE.format(source=source, snapshots=", ".join(made.snapshots), steps=steps)
+    notice = ADAPT_NOTICE.format(source=source, snapshots="\n".join(f"    {digest}" for digest in made.snapshots), steps=steps)
     (out / "NOTICE.md").write_text(notice, encoding="utf-8")
     if as_json:
         typer.echo(json.dumps({"base": str(out), **asdict(made)}))
