@@ -4,7 +4,7 @@ VENV := .venv
 RUN := OMP_WAIT_POLICY=PASSIVE TOKENIZERS_PARALLELISM=false RAY_USAGE_STATS_ENABLED=0 HF_HUB_OFFLINE=1
 PACKAGES := common train_app serve_app tune_app cluster
 
-.PHONY: install demo tune-demo study study-base labels poisoning continue gpu base real test prove prove-cluster check fix starter clean
+.PHONY: install demo tune-demo study study-base bench-train labels poisoning continue gpu base real test prove prove-cluster check fix starter clean
 
 install: $(VENV)/installed
 
@@ -51,6 +51,9 @@ study-base: out/study/snapshot/manifest.json $(OTHER_SHOPS)  ## train_app/study/
 	$(RUN) $(VENV)/bin/liyou base trim starter --corpus out/study/words/reasons.jsonl --corpus out/study/shop/products.jsonl --only-corpus --keep 2200 --out out/study/trimmed
 	$(RUN) $(VENV)/bin/liyou base adapt out/study/trimmed out/study/other-22 --out out/study/adapted --steps 4000 --learning-rate 2e-3
 	$(RUN) $(VENV)/bin/liyou base adapt out/study/adapted out/study/other-23 out/study/other-24 --out train_app/study/base --steps 2700 --learning-rate 1.2e-3
+
+bench-train: install  ## our training step beside TRL's and a bare loop's, ten minutes of one idle core; docs/results/bench_train.json
+	$(RUN) $(VENV)/bin/python -m cluster.bench.train.run
 
 labels: install  ## control accuracy over the share of reasons with labels, 21 small trainings, an hour of one core; docs/results/labels.json
 	$(RUN) $(VENV)/bin/python -m cluster.bench.labels
