@@ -2,7 +2,6 @@
 
 import random
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -49,7 +48,7 @@ def cross_entropy(bench: Workbench, rows: Sequence[Row], *, tokens: float) -> Te
     """Sum of the answer tokens' negative log-probabilities over `tokens`, the count over all workers; zero without rows."""
     if not rows:
         return torch.zeros((), device=bench.parallel.device)
-    with _autocast(bench):
+    with bench.autocast():
         logprobs = answer_logprobs(bench.policy.language.model, [ids for ids, _ in rows], prompt_lens=[start for _, start in rows])
     return -torch.cat(logprobs).sum() / tokens
 
@@ -200,7 +199,3 @@ def backward_of(bench: Workbench, rows: Sequence[Row], *, tokens: float, weight:
 def _kept(state: State, bench: Workbench, optimiser: Optimiser, best: Mapping[str, Tensor]) -> State:
     kept = state.with_group("policy", bench.policy.adapter()).with_group("optimiser", optimiser.tensors()).with_group("best", best)
     return kept.with_group("ranks", bench.policy.ranks.tensors()) if bench.policy.ranks is not None else kept
-
-
-def _autocast(bench: Workbench) -> torch.autocast | nullcontext[None]:
-    return torch.autocast(bench.parallel.device.type, torch.bfloat16) if bench.bf16 else nullcontext()

@@ -1,6 +1,7 @@
 """What all stages work with and none of them saves: the policy, its engine, the checks, the data, the other workers."""
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -60,6 +61,10 @@ class Workbench:
     """A ground truth, for `filtering.select_by: truth` and nothing else."""
     micro_batch: int | None = None
     """Rows in one forward and backward pass on a worker."""
+
+    def autocast(self) -> torch.autocast | nullcontext[None]:
+        """Products in bf16 where the run asks for it; sums of losses stay fp32."""
+        return torch.autocast(self.parallel.device.type, torch.bfloat16) if self.bf16 else nullcontext()
 
     def micro_batches(self, rows: Sequence[Row]) -> list[list[Row]]:
         """A worker's rows in the parts whose gradients are added up. Sums of losses over global counts: the parts change nothing else."""

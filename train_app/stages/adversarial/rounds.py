@@ -6,6 +6,7 @@ Prompts come from the discriminator's split, whose texts the generator never rea
 import math
 import random
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -199,12 +200,14 @@ def policy_step(
     encoded = [bench.encoded(Answer(examples[index].context, written(one))) for index, _, one in flat]
     tokens, texts = bench.parallel.sum([float(num_answer_tokens(encoded)), float(len(encoded))])
     parts = bench.micro_batches(list(zip(encoded, flat, rollout.advantage_BK.flatten().tolist(), strict=True)))
-    with torch.no_grad(), bench.policy.holding(reference):
+    products = bench.autocast if config.mode == "policy_gradient" else nullcontext  # a relaxation reads hidden states: they stay fp32
+    with torch.no_grad(), bench.policy.holding(reference), products():
         anchors = [answer_logprobs(model, [ids for (ids, _), *_ in part], prompt_lens=[at for (_, at), *_ in part]) for part in parts]
     optimiser.zero()
     totals = {"policy_loss": 0.0, "kl": 0.0, "entropy": 0.0}
     for part, anchor in zip(parts, anchors, strict=True):
-        states = teacher_forced(model, [ids for (ids, _), *_ in part], prompt_lens=[at for (_, at), *_ in part])
+        with products():
+            states = teacher_forced(model, [ids for (ids, _), *_ in part], prompt_lens=[at for (_, at), *_ in part])
         kl = torch.stack([kl_k3(s.logprob_T, of).sum() for s, of in zip(states, anchor, strict=True)]).sum() / tokens
         entropy = torch.stack([s.entropy_T.detach().sum() for s in states]).sum() / tokens
         if config.mode == "gumbel":
