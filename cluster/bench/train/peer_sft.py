@@ -1,4 +1,4 @@
-"""TRL's SFTTrainer on the same rows: `python peer_sft.py JOB OUT`, in an environment of its own. Imports nothing of the project.
+"""TRL's SFTTrainer on the same rows, in an environment of its own: `python -m cluster.bench.train.peer_sft JOB OUT`.
 
 At its best setting here: no gradient checkpointing (its default recomputes), rows grouped by length, nothing logged but the loss.
 """
