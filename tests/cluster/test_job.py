@@ -24,7 +24,7 @@ def submitted(kind: str, config: object, *, by: str | None = None) -> dict[str, 
 def test_a_configuration_is_checked_again_where_it_runs() -> None:
     with pytest.raises(ConfigError, match="data: Field required"):
         work(submitted("train", {"out": "x"}), refuse)
-    with pytest.raises(ConfigError, match="entrypoint: no such field; there are adversarial, "):
+    with pytest.raises(ConfigError, match="entrypoint: no such field; there are adapter, adversarial, "):
         work(submitted("train", {"out": "x", "data": {"snapshot": "s"}, "entrypoint": "rm -rf /"}), refuse)
     with pytest.raises(BadInput, match="kind: got 'shell'; expected one of train, tune, evaluate"):
         work(submitted("shell", {}), refuse)
