@@ -98,8 +98,8 @@ def measured(
     quiet: bool = False,
 ) -> "Evaluation":
     """A bundle on a snapshot's test rows, with a bar on stderr."""
+    from train_app.evaluation.changes import changed, fairness
     from train_app.evaluation.changes import changes as measure_changes
-    from train_app.evaluation.changes import fairness
     from train_app.evaluation.evaluate import evaluate as measure
     from train_app.evaluation.readers import fit_readers
     from train_app.evaluation.subject import subject_of_bundle
@@ -107,7 +107,10 @@ def measured(
 
     splits = read(loaded, snapshot)
     test = splits.test[:rows]
-    subject = subject_of_bundle(loaded, [example.context for example in test], k=k)
+    contexts = [example.context for example in test]
+    if changes:
+        contexts += changed(test, num=changes, traits=traits)
+    subject = subject_of_bundle(loaded, contexts, k=k)
     with Progress(console=Console(stderr=True), disable=quiet) as bars:
         task = bars.add_task(loaded.manifest.bundle_id, total=len(test))
         found = measure(

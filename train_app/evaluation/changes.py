@@ -4,12 +4,13 @@ writer's texts."""
 import random
 from collections.abc import Sequence
 
+from common.domain.context import Context
 from common.domain.reason import Claim
 from common.metrics.intervals import bootstrap, paired_difference
 from train_app.data.examples import Example
 from train_app.data.traits import counterfactuals, known_traits
 from train_app.evaluation.evaluate import Subject
-from train_app.evaluation.matcher import others, with_history
+from train_app.evaluation.matcher import circles_of, others, with_history
 from train_app.evaluation.measures import Measures, proportion
 from train_app.evaluation.robustness import features_of
 
@@ -21,18 +22,14 @@ def changes(subject: Subject, examples: Sequence[Example], *, num: int, seed: in
     same user's second text, since two draws differ anyway; product_shift: the first less the second, which is 0 where the user changes
     nothing but what is said of the user. changes.user_true: of the other user's text's claims about a user, those that are true of that
     user. changes.controls, changes.controls_shift: share that keeps its codes, and the same less the first texts'.
-    Nothing with fewer than two such requests.
+    Nothing with fewer than two such requests. The writer's engine needs room for `changed`.
     """
-    told = with_history(examples)[:num]
-    if len(told) < 2:
+    pairs = swapped(examples, num=num, seed=seed)
+    if len(pairs) < 2:
         return {}
-    contexts = [example.context for example in told]
-    swapped = []
-    for example in told:
-        (other, *_) = [*others(example, examples, random.Random(f"changes/{seed}/{example.example_id}")), example.context.behavior]
-        swapped.append(example.context.model_copy(update={"behavior": other}))
+    contexts = [own for own, _ in pairs]
     texts = {}
-    for name, asked, attempt in (("first", contexts, 0), ("again", contexts, 1), ("other", swapped, 0)):
+    for name, asked, attempt in (("first", contexts, 0), ("again", contexts, 1), ("other", [other for _, other in pairs], 0)):
         groups = subject.writer.write(asked, k=1, attempt=attempt)
         texts[name] = [
             subject.panel.checker.judge(group[0].text, context=context, score=None) for group, context in zip(groups, asked, strict=True)
@@ -65,9 +62,8 @@ def fairness(subject: Subject, examples: Sequence[Example], *, num: int, traits:
     the checks and of the length; an interval that leaves out 0 is a difference in how such users are treated.
     """
     measures: Measures = {}
-    asked = examples[:num]
     for trait in known_traits(traits):
-        twins = [counterfactuals(one.context, trait, seed=f"{seed}/{one.example_id}", traits=traits) for one in asked]
+        twins = twins_of(examples, trait, num=num, traits=traits, seed=seed)
         texts = [[group[0].text for group in subject.writer.write([pair[side] for pair in twins], k=1, attempt=0)] for side in (0, 1)]
         told = [row for row, text in enumerate(texts[0]) if text]
         read = [features_of(subject.writer, [(texts[0][row], twins[row][side]) for row in told]) for side in (0, 1)]
@@ -82,6 +78,33 @@ def fairness(subject: Subject, examples: Sequence[Example], *, num: int, traits:
         measures[f"changes.{trait}_checks"] = paired_difference(*passed, seed=seed)
         measures[f"changes.{trait}_chars"] = paired_difference(*([len(text) for text in side] for side in texts), seed=seed)
     return measures
+
+
+def swapped(examples: Sequence[Example], *, num: int, seed: int = 0) -> list[tuple[Context, Context]]:
+    """Of the first `num` examples of users with a history that have another user beside them: their context, and the same product and codes
+    for that user."""
+    circles, pairs = circles_of(examples), list[tuple[Context, Context]]()
+    for example in with_history(examples):
+        rivals = others(example, circles, random.Random(f"changes/{seed}/{example.example_id}"))
+        if rivals and len(pairs) < num:
+            user = {"behavior": rivals[0].context.behavior, "persona": rivals[0].context.persona}
+            pairs.append((example.context, example.context.model_copy(update=user)))
+    return pairs
+
+
+def twins_of(
+    examples: Sequence[Example], trait: str, *, num: int, traits: str | None = None, seed: int = 0
+) -> list[tuple[Context, Context]]:
+    """Of the first `num` examples: twins that differ in a trait alone."""
+    return [counterfactuals(one.context, trait, seed=f"{seed}/{one.example_id}", traits=traits) for one in examples[:num]]
+
+
+def changed(examples: Sequence[Example], *, num: int, traits: str | None = None, seed: int = 0) -> list[Context]:
+    """All contexts that `changes` and `fairness` ask about which are not the examples' own: what an engine must have room for."""
+    pairs = swapped(examples, num=num, seed=seed)
+    for trait in known_traits(traits):
+        pairs += twins_of(examples, trait, num=num, traits=traits, seed=seed)
+    return [context for pair in pairs for context in pair]
 
 
 def _sources(claims: Sequence[Claim], prefix: str) -> set[str]:

@@ -1,10 +1,12 @@
-"""Whose reason is it? A matcher that learnt on people's texts names the user among five of one product.
+"""Whose reason is it? A matcher that learnt on people's texts names the user among five who were told of the same kind of goods.
 
-Reads histories and texts: no generator, discriminator or check has a part in it.
+Reads histories and texts: no generator, discriminator or check has a part in it. The five are users of one product where it has as many,
+else of its category: what people look at goes with what they are shown, so beside users of all goods a text that names nothing but the
+product is matched in 26 to 30 of 100 cases on the sample shop; among users of one category in 20.
 """
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,13 +36,15 @@ class Matcher:
         return scores
 
     def matched(self, texts: Sequence[str], examples: Sequence[Example], *, seed: int = 0) -> list[bool]:
-        """Whether the user that each text was written for is named among AMONG users of the same product, the others' histories drawn from
-        `examples`. Of equal scores one counts by chance: a text that says nothing of anybody is right in a fifth of the cases."""
-        found = []
+        """Whether the user that each text was written for is named among AMONG, the others drawn from `examples`. Of equal scores one
+        counts by chance: a text that says nothing of anybody is right in a fifth of the cases. Rows without as many others are left out."""
+        found, circles = [], circles_of(examples)
         for text, example in zip(texts, examples, strict=True):
             rng = random.Random(f"matched/{seed}/{example.example_id}")
-            histories = [example.context.behavior, *others(example, examples, rng)]
-            scores = self.scores(text, histories)
+            rivals = others(example, circles, rng)
+            if len(rivals) < AMONG - 1 or not example.context.behavior.mentions():
+                continue
+            scores = self.scores(text, [one.context.behavior for one in (example, *rivals)])
             best = [place for place, score in enumerate(scores) if score >= scores.max() - 1e-9]
             found.append(rng.choice(best) == 0)
         return found
@@ -48,15 +52,17 @@ class Matcher:
 
 def fit_matcher(examples: Sequence[Example], *, seed: int = 0) -> Matcher | None:
     """From people's reasons beside their users' histories and other users'. None where fewer than FEWEST have a history."""
-    told = with_history(examples)
+    told, circles = with_history(examples), circles_of(examples)
     if len(told) < FEWEST:
         return None
     hasher = FeatureHasher(NUM_FEATURES, input_type="string", alternate_sign=False)
     rows, right = [], []
     for example in told:
-        histories = [example.context.behavior, *others(example, told, random.Random(f"matcher/{seed}/{example.example_id}"))]
-        rows += [list(features(example.text, one)) for one in histories]
-        right += [True, *([False] * (len(histories) - 1))]
+        shown = [example, *others(example, circles, random.Random(f"matcher/{seed}/{example.example_id}"))]
+        rows += [list(features(example.text, one.context.behavior)) for one in shown]
+        right += [True, *([False] * (len(shown) - 1))]
+    if all(right):
+        return None
     regression = LogisticRegression(C=0.1, class_weight="balanced", max_iter=2000, random_state=seed)
     return Matcher(hasher, regression.fit(hasher.transform(rows), right))
 
@@ -65,13 +71,23 @@ def with_history(examples: Sequence[Example]) -> list[Example]:
     return [example for example in examples if example.context.behavior.mentions()]
 
 
-def others(example: Example, examples: Sequence[Example], rng: random.Random) -> list[BehaviorSummary]:
-    """AMONG - 1 histories of other users who did something, each unlike the example's own; fewer where there are not as many."""
-    own, found = example.context.behavior, []
-    for other in rng.sample(list(examples), len(examples)):
-        history = other.context.behavior
-        if history.mentions() and history != own and history not in found:
-            found.append(history)
+def circles_of(examples: Sequence[Example]) -> dict[str, list[Example]]:
+    """Category -> the examples of users with a history; `others` draws from it."""
+    circles: dict[str, list[Example]] = {}
+    for example in with_history(examples):
+        circles.setdefault(example.context.product.category, []).append(example)
+    return circles
+
+
+def others(example: Example, circles: Mapping[str, Sequence[Example]], rng: random.Random) -> list[Example]:
+    """AMONG - 1 of other users, each with another history than the example's and the rest's: those of its product first, then of its
+    category; fewer where there are not as many."""
+    circle = circles.get(example.context.product.category, ())
+    histories, found = [example.context.behavior], []
+    for other in sorted(rng.sample(circle, len(circle)), key=lambda one: one.product_id != example.product_id):
+        if other.context.behavior not in histories:
+            histories.append(other.context.behavior)
+            found.append(other)
         if len(found) == AMONG - 1:
             break
     return found
@@ -97,8 +113,5 @@ def _state(text: str, category: str, brand: str | None) -> str:
 
 def of_matched(prefix: str, matcher: Matcher, texts: Sequence[str], examples: Sequence[Example], *, seed: int = 0) -> Measures:
     """PREFIX.matched: share of the texts written for users with a history whose user the matcher names; chance is 1 / AMONG."""
-    rows = [row for row, example in enumerate(examples) if example.context.behavior.mentions()]
-    if len(rows) < AMONG:
-        return {}
-    found = proportion(matcher.matched([texts[row] for row in rows], [examples[row] for row in rows], seed=seed))
-    return {f"{prefix}.matched": found}
+    found = matcher.matched(texts, examples, seed=seed)
+    return {f"{prefix}.matched": proportion(found)} if found else {}

@@ -3,15 +3,23 @@
 import random
 from types import SimpleNamespace
 
+import pytest
+
 from common.domain.context import BehaviorSummary, Context, ProductMention
+from common.domain.decoding import DecodingParams
 from common.domain.money import money
 from common.domain.product import BRAND, Attribute, Product
+from common.errors import PromptTooLong
+from common.generation.answer import AnswerPolicy
+from common.generation.candidates import Writer, room_for
+from common.generation.hf import HfEngine
 from common.generation.panel import Panel
 from common.packs.load import load_pack
 from common.quality.verdict import Checker
 from train_app.data.examples import Example
 from train_app.evaluation import changes as changing
-from train_app.evaluation.changes import changes, fairness
+from train_app.evaluation.changes import changed, changes, fairness, swapped
+from train_app.evaluation.evaluate import Subject
 
 PACK = load_pack("shop")
 CATEGORIES = ("充电宝", "跑鞋", "保温杯", "台灯")
@@ -103,3 +111,40 @@ def test_a_writer_that_tells_women_less_is_found_out_and_of_the_other_traits_not
     assert found["changes.gender_chars"].high < 0
     assert found["changes.gender_logprob"].value == 1
     assert found["changes.age_chars"].value == found["changes.age_logprob"].value == 0
+
+
+def test_another_user_brings_a_persona_too_and_the_product_and_codes_stay() -> None:
+    shown = [
+        Example(one.example_id, one.context.model_copy(update={"persona": f"顾客{one.example_id}"}), one.text, {}, one.product_id, {})
+        for one in examples(20)
+    ]
+    pairs = swapped(shown, num=20)
+    assert len(pairs) == 20
+    for own, other in pairs:
+        assert own.persona != other.persona
+        assert own.behavior != other.behavior
+        assert own.model_copy(update={"persona": None, "behavior": BehaviorSummary()}) == other.model_copy(
+            update={"persona": None, "behavior": BehaviorSummary()}
+        )
+
+
+def test_the_engine_has_room_for_the_longest_user_beside_the_longest_product(make_bench) -> None:
+    """A bundle's engine is as long as it must be: contexts that are not the examples' own have to be counted."""
+    bench, shown = make_bench(), examples(8)
+    long = shown[0].context.model_copy(update={"product": shown[0].context.product.model_copy(update={"title": "青屿蓝牙耳机" * 8})})
+    shown[0] = Example("0", long, "好。", {}, "p0", {})
+    contexts = [one.context for one in shown]
+    alone = room_for(contexts, language=bench.policy.merged, vocabulary=bench.vocabulary, max_new_tokens=4)
+    asked = [*contexts, *changed(shown, num=8)]
+    room = room_for(asked, language=bench.policy.merged, vocabulary=bench.vocabulary, max_new_tokens=4)
+
+    def subject(max_len: int) -> Subject:
+        engine = HfEngine(bench.policy.merged.model, eos_ids=[0], max_len=max_len, slots=4, keep_features=True)
+        writer = Writer(bench.policy.merged, engine, bench.vocabulary, DecodingParams(max_new_tokens=4), "run")
+        policy = AnswerPolicy(k=1, max_attempts=1)
+        return Subject(writer, Panel(Checker(PACK, threshold=0.0), None), policy, lambda context, controls: None)
+
+    found = changes(subject(room), shown, num=8) | fairness(subject(room), shown, num=8)
+    assert found["changes.controls"].n == found["changes.gender_checks"].n == 8
+    with pytest.raises(PromptTooLong):
+        fairness(subject(alone), shown, num=8)

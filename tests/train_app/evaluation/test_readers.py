@@ -8,7 +8,7 @@ from common.domain.context import BehaviorSummary, Context, ProductMention
 from common.domain.product import Product
 from common.packs.load import load_pack
 from train_app.data.examples import Example
-from train_app.evaluation.matcher import AMONG, FEWEST, fit_matcher
+from train_app.evaluation.matcher import AMONG, FEWEST, fit_matcher, of_matched
 from train_app.evaluation.readers import fit_readers
 
 CATEGORIES = ("蓝牙耳机", "机械键盘", "充电宝", "跑鞋", "保温杯", "台灯", "面霜", "绘本")
@@ -69,3 +69,20 @@ def test_with_too_few_reasons_nobody_is_taught(readers) -> None:
     assert fit_matcher(examples(FEWEST - 1, seed=6)) is None
     none = fit_readers([], vocabulary=load_pack("shop").vocabulary)
     assert none.measures("sample", ["好。"], examples(1, seed=7)) == {}
+
+
+def test_on_the_sample_shop_people_are_matched_and_texts_that_name_nothing_but_the_product_are_not(shop_splits) -> None:
+    """What people look at goes with what they are shown: beside users of any goods such texts were matched far above chance."""
+    matcher, shown = fit_matcher(shop_splits.train), shop_splits.test
+    people = of_matched("reference", matcher, [one.text for one in shown], shown)["reference.matched"]
+    blind = of_matched("sample", matcher, [one.context.product.title + one.context.product.category for one in shown], shown)[
+        "sample.matched"
+    ]
+    assert people.low > 0.45
+    assert blind.low < 1 / AMONG < blind.high
+    assert people.n == blind.n > 200
+
+
+def test_a_row_without_four_others_of_its_category_is_left_out(readers) -> None:
+    shown = examples(AMONG - 1, seed=8)
+    assert "sample.matched" not in readers.measures("sample", [one.text for one in shown], shown)
