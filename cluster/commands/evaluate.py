@@ -117,7 +117,7 @@ def measured(
             subject,
             test,
             truth=truth_of("sample_shop" if truth else None),
-            readers=fit_readers(splits.evaluator, vocabulary=loaded.pack.vocabulary),
+            readers=fit_readers(splits, vocabulary=loaded.pack.vocabulary),
             on_done=lambda done, total: bars.update(task, completed=done, total=total),
         )
     if changes:

@@ -18,6 +18,9 @@ GROUP = "group"
 PSEUDO_LABELS = "pseudo_labels"
 """Key of a reason's provenance: control -> what `liyou data label` read off the text, where no person labelled it."""
 
+WRITTEN_BY = "written_by"
+"""Key of a row's provenance: the bundle that wrote it again, so that it is not forgotten."""
+
 
 @dataclass(frozen=True, slots=True)
 class Example:
@@ -35,6 +38,10 @@ class Example:
         """The labels that people gave."""
         pseudo = self.provenance.get(PSEUDO_LABELS)
         return {name: value for name, value in self.labels.items() if not isinstance(pseudo, dict) or name not in pseudo}
+
+    @property
+    def by_people(self) -> bool:
+        return WRITTEN_BY not in self.provenance
 
     @property
     def group(self) -> str:

@@ -1,13 +1,19 @@
-"""Independent readers of a text: whose it is and which codes it shows, learnt on people's reasons that nothing else learns from."""
+"""Independent readers of a text: whose it is and which codes it shows. They learn on people's reasons of the evaluator's and the training
+rows, know nothing of generator, discriminator and verdict, and are read beside their own success on people's texts of test."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from common.domain.controls import ControlVocabulary
 from train_app.data.examples import Example
-from train_app.data.label_classifier import FOLDS, LabelClassifier, Ngrams, self_train
+from train_app.data.label_classifier import LabelClassifier, Ngrams, taught
+from train_app.data.split import Splits
 from train_app.evaluation.matcher import Matcher, fit_matcher, of_matched
 from train_app.evaluation.measures import Measures, proportion
+
+MOST = 4000
+"""Rows that they learn from, the evaluator's first. Of the sample shop's emotion 289 rows make a ceiling of .69, 3,195 one of 1.00."""
+FEWEST_GROUPS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +35,9 @@ class Readers:
         return found | (of_matched(prefix, self.matcher, texts, examples) if self.matcher else {})
 
 
-def fit_readers(examples: Sequence[Example], *, vocabulary: ControlVocabulary, seed: int = 0) -> Readers:
-    """From the split that is kept for judges. A control is read where each of at least two values has rows of FOLDS groups."""
+def fit_readers(splits: Splits, *, vocabulary: ControlVocabulary, seed: int = 0) -> Readers:
+    """A control is read where each of at least two values has labelled rows of FEWEST_GROUPS groups."""
+    examples = [example for example in (*splits.evaluator, *splits.train) if example.by_people][:MOST]
     if not examples:
         return Readers(None, {}, None)
     ngrams = Ngrams([example.text for example in examples])
@@ -40,19 +47,8 @@ def fit_readers(examples: Sequence[Example], *, vocabulary: ControlVocabulary, s
         groups: dict[str, set[str]] = {}
         for example in labelled:
             groups.setdefault(example.given[control.name], set()).add(example.group)
-        taught = [example for example in labelled if len(groups[example.given[control.name]]) >= FOLDS]
-        if len({example.given[control.name] for example in taught}) > 1:
-            features = ngrams.of([example.text for example in taught])
-            labels = [example.given[control.name] for example in taught]
-            (last,) = self_train(
-                features,
-                labels,
-                [example.group for example in taught],
-                unlabelled=features[:0],
-                teaches=[],
-                confidence=1.0,
-                rounds=1,
-                seed=seed,
-            )
-            controls[control.name] = last.classifier
+        told = [example for example in labelled if len(groups[example.given[control.name]]) >= FEWEST_GROUPS]
+        labels = [example.given[control.name] for example in told]
+        if len(set(labels)) > 1:
+            controls[control.name] = taught(ngrams.of([example.text for example in told]), labels)
     return Readers(ngrams, controls, fit_matcher(examples, seed=seed))

@@ -22,7 +22,7 @@ from common.features.snapshot import Snapshot
 from common.language.base_model import source_digest
 from common.packs.load import load_pack
 from train_app.config import TrainConfig
-from train_app.data.examples import Example
+from train_app.data.examples import WRITTEN_BY, Example
 from train_app.data.rehearsal import num_old
 from train_app.data.split import Splits, combination
 from train_app.evaluation.subject import subject_of_bundle
@@ -168,12 +168,12 @@ def old_contexts(snapshot: Snapshot, new: Splits, *, vocabulary: ControlVocabula
 def _written(context: Context, text: str, *, bundle: str) -> Example:
     labels, product = dict(context.controls), context.product.product_id
     name = sha256_bytes(canonical_json([bundle, product, labels, text]))[:16]
-    return Example(example_id=name, context=context, text=text, labels=labels, product_id=product, provenance={"source": bundle})
+    return Example(example_id=name, context=context, text=text, labels=labels, product_id=product, provenance={WRITTEN_BY: bundle})
 
 
 def _line(example: Example) -> bytes:
     told = {"example_id": example.example_id, "context": example.context.model_dump(mode="json"), "text": example.text}
-    return orjson.dumps({**told, "bundle": example.provenance["source"]})
+    return orjson.dumps({**told, "bundle": example.provenance[WRITTEN_BY]})
 
 
 def _example(line: bytes) -> Example:

@@ -41,7 +41,7 @@ def final_evaluation(
     storage = open_storage(place)
     untrained = {name: torch.zeros_like(tensor) for name, tensor in state.group("policy").items()}
     adapters = {"base": untrained, "sft": state.group(candidate(SFT)), CHOSEN: state.group("policy")}
-    readers = fit_readers(bench.splits.evaluator, vocabulary=bench.vocabulary)
+    readers = fit_readers(bench.splits, vocabulary=bench.vocabulary)
     alone = answering.model_copy(update={"k": 1, "max_attempts": 1})
     found = {}
     for name in (*config.compare, CHOSEN):

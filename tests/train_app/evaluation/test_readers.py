@@ -1,13 +1,15 @@
 """Readers that learn on people's texts: they name the right user and code on such texts, and are at chance where a text says nothing."""
 
 import random
+from dataclasses import replace
 
 import pytest
 
 from common.domain.context import BehaviorSummary, Context, ProductMention
 from common.domain.product import Product
 from common.packs.load import load_pack
-from train_app.data.examples import Example
+from train_app.data.examples import WRITTEN_BY, Example
+from train_app.data.split import Splits
 from train_app.evaluation.matcher import AMONG, FEWEST, fit_matcher, of_matched
 from train_app.evaluation.readers import fit_readers
 
@@ -35,7 +37,7 @@ def examples(num: int, *, seed: int) -> list[Example]:
 
 @pytest.fixture(scope="module")
 def readers():
-    return fit_readers(examples(200, seed=1), vocabulary=load_pack("shop").vocabulary)
+    return fit_readers(Splits(evaluator=examples(200, seed=1)), vocabulary=load_pack("shop").vocabulary)
 
 
 def test_people_texts_are_matched_and_their_codes_read(readers) -> None:
@@ -67,7 +69,7 @@ def test_a_text_under_the_wrong_code_is_read_as_what_it_says(readers) -> None:
 
 def test_with_too_few_reasons_nobody_is_taught(readers) -> None:
     assert fit_matcher(examples(FEWEST - 1, seed=6)) is None
-    none = fit_readers([], vocabulary=load_pack("shop").vocabulary)
+    none = fit_readers(Splits(), vocabulary=load_pack("shop").vocabulary)
     assert none.measures("sample", ["好。"], examples(1, seed=7)) == {}
 
 
@@ -86,3 +88,15 @@ def test_on_the_sample_shop_people_are_matched_and_texts_that_name_nothing_but_t
 def test_a_row_without_four_others_of_its_category_is_left_out(readers) -> None:
     shown = examples(AMONG - 1, seed=8)
     assert "sample.matched" not in readers.measures("sample", [one.text for one in shown], shown)
+
+
+def test_on_the_sample_shop_the_ceiling_of_every_control_is_high(shop_splits) -> None:
+    found = fit_readers(shop_splits, vocabulary=load_pack("shop").vocabulary).measures(
+        "reference", [one.text for one in shop_splits.test], shop_splits.test
+    )
+    assert min(found[f"reference.told_{control}"].value for control in ("topic", "emotion", "style")) > 0.95
+
+
+def test_what_a_bundle_wrote_teaches_no_reader() -> None:
+    written = [replace(one, provenance={WRITTEN_BY: "lb-1"}) for one in examples(200, seed=9)]
+    assert fit_readers(Splits(train=written), vocabulary=load_pack("shop").vocabulary).measures("sample", ["好。"], written[:1]) == {}
