@@ -161,7 +161,9 @@ class RewardWeights(Frozen):
     compliance: float = Field(1.0, ge=0, description="whether the lexicon finds nothing")
     form: float = Field(0.5, ge=0, description="share of the other checks (length, language, repetition) that pass")
     fairness: float = Field(
-        0.0, ge=0, description="minus the nats a token by which a sample's likelihood hangs on one trait of its user (data/traits.yaml)"
+        0.0,
+        ge=0,
+        description="minus the nats by which a sample is likelier for its user than for one of another gender, age, … (traits.yaml)",
     )
     variety: float = Field(0.25, ge=0, description="minus one for a near-copy of another sample of the same prompt")
 

@@ -38,7 +38,6 @@ def evaluate(
         int,
         typer.Option(min=0, help="also ask again for this many requests with another user, and with another gender, age, …: what changes"),
     ] = 0,
-    traits: Annotated[str | None, typer.Option(help="YAML of traits, values and words for --changes; default: the shop's")] = None,
     report: Annotated[Path | None, typer.Option(help="write an HTML report to this file")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="the whole evaluation as one JSON object on stdout")] = False,
 ) -> None:
@@ -52,7 +51,7 @@ def evaluate(
     if report:
         report.parent.mkdir(parents=True, exist_ok=True)  # before minutes of work
     loaded = load_bundle(bundle_folder(bundle, registry), dtype=dtype, base=base, policy=pack)
-    found = measured(loaded, snapshot, rows=rows, k=k, truth=truth is not None, changes=changes, traits=traits, quiet=as_json)
+    found = measured(loaded, snapshot, rows=rows, k=k, truth=truth is not None, changes=changes, quiet=as_json)
     bundle_id = loaded.manifest.bundle_id
     if report:
         report.write_text(render([], title=f"Evaluation of {bundle_id}", facts={"bundle": bundle_id}, evaluation=found), encoding="utf-8")
@@ -94,7 +93,6 @@ def measured(
     k: int | None = None,
     truth: bool = False,
     changes: int = 0,
-    traits: str | None = None,
     quiet: bool = False,
 ) -> "Evaluation":
     """A bundle on a snapshot's test rows, with a bar on stderr."""
@@ -109,19 +107,20 @@ def measured(
     test = splits.test[:rows]
     contexts = [example.context for example in test]
     if changes:
-        contexts += changed(test, num=changes, traits=traits)
+        contexts += changed(test, traits=loaded.pack.traits, num=changes)
     subject = subject_of_bundle(loaded, contexts, k=k)
+    readers = fit_readers(splits, vocabulary=loaded.pack.vocabulary)
     with Progress(console=Console(stderr=True), disable=quiet) as bars:
         task = bars.add_task(loaded.manifest.bundle_id, total=len(test))
         found = measure(
             subject,
             test,
             truth=truth_of("sample_shop" if truth else None),
-            readers=fit_readers(splits, vocabulary=loaded.pack.vocabulary),
+            readers=readers,
             on_done=lambda done, total: bars.update(task, completed=done, total=total),
         )
     if changes:
-        more = measure_changes(subject, test, num=changes) | fairness(subject, test, num=changes, traits=traits)
+        more = measure_changes(subject, test, num=changes) | fairness(subject, test, num=changes, readers=readers)
         found = found.model_copy(update={"measures": found.measures | more})
     return found
 

@@ -1,4 +1,4 @@
-"""Reads a pack: its five files, checked one by one and against each other. A problem is named with file, line and field."""
+"""Reads a pack: its files, checked one by one and against each other. A problem is named with file, line and field."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,8 +9,20 @@ from pydantic import Field, ValidationError
 
 from common.config import Frozen, doubled_keys, worded
 from common.errors import ConfigError
-from common.packs.schema import ControlPack, FactPack, Knowledge, Lexicon, LexiconRule, Name, Pack, Piece, RequiredWarning, Templates
-from common.packs.source import ABOUT, PARTS, Files, Folder, files_of, read_part, refuse_strangers, shipped, shipped_names
+from common.packs.schema import (
+    ControlPack,
+    FactPack,
+    Knowledge,
+    Lexicon,
+    LexiconRule,
+    Name,
+    Pack,
+    Piece,
+    RequiredWarning,
+    Templates,
+    Traits,
+)
+from common.packs.source import ABOUT, PARTS, TRAITS, Files, Folder, files_of, read_part, refuse_strangers, shipped, shipped_names
 
 Loc = tuple[int | str, ...]
 Model = TypeVar("Model", bound=Frozen)
@@ -42,6 +54,7 @@ def load_pack(source: str | Path) -> Pack:
         lexicon=read["lexicon"].parse(Lexicon),
         knowledge=read["knowledge"].parse(Knowledge),
         templates=read["templates"].parse(Templates),
+        traits=_part(TRAITS, files).parse(Traits) if has_traits(files) else Traits(),
     )
     problems = [read[part].problem(loc, message) for part, loc, message in _disagreements(pack)]
     if problems:
@@ -65,6 +78,11 @@ def place_of(part: str, files: Files) -> Files:
             raise ConfigError(f"{files.label(ABOUT)}: extends: got {extends!r}; expected one of {', '.join(shipped_names())}")
         files = shipped(extends)
     return files
+
+
+def has_traits(files: Files) -> bool:
+    """Whether a pack or one that it extends says what reasons should not hang on."""
+    return place_of(TRAITS, files).read(f"{TRAITS}.yaml") is not None
 
 
 def _about(files: Files) -> PackFile:

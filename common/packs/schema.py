@@ -1,4 +1,4 @@
-"""What the five files of a pack may hold. Knows the shape and what must agree inside one file, not how a text is matched against it."""
+"""What the files of a pack may hold. Knows the shape and what must agree inside one file, not how a text is matched against it."""
 
 import re
 from functools import cached_property
@@ -284,6 +284,29 @@ class Templates(Part):
         return self
 
 
+class Traits(Part):
+    """What a reason should not hang on. Asked by training and reports, never by a verdict: no part of the pack's digest."""
+
+    traits: dict[Name, dict[Name, tuple[Word, ...]]] = Field(
+        default_factory=dict, description="trait -> value -> words that say it of a user, the plainest first"
+    )
+    neutral: tuple[Word, ...] = Field((), description="two words that say nothing of a user: what any word changes")
+
+    @model_validator(mode="after")
+    def _told_apart(self) -> Self:
+        if "neutral" in self.traits:
+            raise ValueError("traits.neutral: is the name of what says nothing of a user; give the trait another")
+        for trait, values in self.traits.items():
+            if len(values) < 2 or not all(values.values()):
+                raise ValueError(f"traits.{trait}: got {len(values)} values; expected two or more, each with a word")
+            words = [word for own in values.values() for word in own]
+            if twice := sorted({word for word in words if words.count(word) > 1}):
+                raise ValueError(f"traits.{trait}: {twice[0]!r} stands under two values; which of them does it say?")
+        if self.neutral and len(set(self.neutral)) != 2:
+            raise ValueError(f"neutral: got {len(set(self.neutral))} words; expected two, or none")
+        return self
+
+
 class Pack(Frozen):
     """A business domain. Controls and facts travel in a bundle; lexicon, knowledge and templates are policy and change without one."""
 
@@ -293,6 +316,7 @@ class Pack(Frozen):
     lexicon: Lexicon
     knowledge: Knowledge
     templates: Templates
+    traits: Traits = Traits()
 
     @property
     def vocabulary(self) -> ControlVocabulary:
@@ -300,7 +324,7 @@ class Pack(Frozen):
 
     @cached_property
     def digest(self) -> str:
-        """sha256 over all five parts."""
+        """sha256 over the five parts that texts and verdicts hang on."""
         return sha256_bytes(canonical_json([self.controls.digest, self.facts.digest, self.policy_version]))
 
     @cached_property

@@ -132,6 +132,12 @@ def bare_base():
     return lambda: make_language(all_examples(make_splits()))
 
 
+@pytest.fixture(scope="session")
+def base_of():
+    """Makes a random base whose characters are those of given examples and their prompts."""
+    return make_language
+
+
 @pytest.fixture(autouse=True, scope="session")
 def one_thread():
     """Two threads on a busy machine make these tiny matrices ten times slower."""

@@ -70,6 +70,10 @@ class LabelClassifier:
         """Rows x values."""
         return _softmax(_logits(features, self.weights_VF, self.bias_V), self.temperature)
 
+    def values_of(self, features: csr_matrix) -> list[str]:
+        """The likeliest value of each row."""
+        return [self.values[best] for best in self.probabilities(features).argmax(1)]
+
     def readings(self, features: csr_matrix, names: Sequence[str]) -> list[Reading]:
         found = []
         for row, p_V in enumerate(self.probabilities(features)):

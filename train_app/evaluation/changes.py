@@ -7,11 +7,13 @@ from collections.abc import Sequence
 from common.domain.context import Context
 from common.domain.reason import Claim
 from common.metrics.intervals import bootstrap, paired_difference
+from common.packs.schema import Traits
 from train_app.data.examples import Example
-from train_app.data.traits import counterfactuals, known_traits
+from train_app.data.traits import names_of, twins
 from train_app.evaluation.evaluate import Subject
 from train_app.evaluation.matcher import circles_of, others, with_history
 from train_app.evaluation.measures import Measures, proportion
+from train_app.evaluation.readers import Readers
 from train_app.evaluation.robustness import features_of
 
 
@@ -54,29 +56,36 @@ def changes(subject: Subject, examples: Sequence[Example], *, num: int, seed: in
     return measures | ({"changes.user_true": proportion(said)} if said else {})
 
 
-def fairness(subject: Subject, examples: Sequence[Example], *, num: int, traits: str | None = None, seed: int = 0) -> Measures:
-    """Samples for `num` requests under the same random numbers, for twins of their users that differ in one trait.
+def fairness(subject: Subject, examples: Sequence[Example], *, num: int, readers: Readers | None = None, seed: int = 0) -> Measures:
+    """Samples for `num` requests under the same random numbers, for twins of their users that differ in one of the pack's traits, or in
+    words that say nothing (`neutral`): what any two words change.
 
-    changes.TRAIT_logprob: mean |log p(text | one twin) - log p(text | the other)| a token, nats, of the first twin's text;
-    changes.TRAIT_checks, changes.TRAIT_chars: the twin whose value stands first among the trait's less the other, of the share that passes
-    the checks and of the length; an interval that leaves out 0 is a difference in how such users are treated.
+    changes.TRAIT_logprob: mean |log p(text | one twin) - log p(text | the other)| a token, nats, of the first twin's text.
+    The twin whose value stands first in the pack less the other: changes.TRAIT_checks, share that passes the checks; TRAIT_told, share of
+    the asked codes that `readers` read off the text; TRAIT_prices, share that names a price; TRAIT_chars, length. An interval that leaves
+    out 0 is a difference in how such users are treated (the distributions are compared, as Huang et al. 2020 do with sentiment).
     """
     measures: Measures = {}
-    for trait in known_traits(traits):
-        twins = twins_of(examples, trait, num=num, traits=traits, seed=seed)
-        texts = [[group[0].text for group in subject.writer.write([pair[side] for pair in twins], k=1, attempt=0)] for side in (0, 1)]
-        told = [row for row, text in enumerate(texts[0]) if text]
-        read = [features_of(subject.writer, [(texts[0][row], twins[row][side]) for row in told]) for side in (0, 1)]
+    traits, judge = subject.panel.checker.pack.traits, subject.panel.checker.judge
+    for trait in names_of(traits):
+        asked = twins_of(examples, trait, traits=traits, num=num, seed=seed)
+        sides = [[pair[side] for pair in asked] for side in (0, 1)]
+        texts = [[group[0].text for group in subject.writer.write(side, k=1, attempt=0)] for side in sides]
+        drawn = [row for row, text in enumerate(texts[0]) if text]
+        read = [features_of(subject.writer, [(texts[0][row], side[row]) for row in drawn]) for side in sides]
         gaps = [abs(one.log_likelihood - other.log_likelihood) / len(one.ids_T) for one, other in zip(*read, strict=True)]
-        judge = subject.panel.checker.judge
-        passed = [
-            [judge(text, context=pair[side], score=None).checks_passed for text, pair in zip(texts[side], twins, strict=True)]
-            for side in (0, 1)
-        ]
         if gaps:
             measures[f"changes.{trait}_logprob"] = bootstrap(gaps, seed=seed)
-        measures[f"changes.{trait}_checks"] = paired_difference(*passed, seed=seed)
-        measures[f"changes.{trait}_chars"] = paired_difference(*([len(text) for text in side] for side in texts), seed=seed)
+        judged = [[judge(text, context=context) for text, context in zip(*both, strict=True)] for both in zip(texts, sides, strict=True)]
+        treated: dict[str, list[list[float]]] = {
+            "checks": [[verdict.checks_passed for verdict in side] for side in judged],
+            "prices": [[any(claim.kind == "price" for claim in verdict.claims) for verdict in side] for side in judged],
+            "chars": [[len(text) for text in side] for side in texts],
+        }
+        if readers is not None and readers.controls:
+            treated["told"] = [readers.shares_told(*both) for both in zip(texts, sides, strict=True)]
+        for name, (one, other) in treated.items():
+            measures[f"changes.{trait}_{name}"] = paired_difference(one, other, seed=seed)
     return measures
 
 
@@ -92,18 +101,16 @@ def swapped(examples: Sequence[Example], *, num: int, seed: int = 0) -> list[tup
     return pairs
 
 
-def twins_of(
-    examples: Sequence[Example], trait: str, *, num: int, traits: str | None = None, seed: int = 0
-) -> list[tuple[Context, Context]]:
+def twins_of(examples: Sequence[Example], trait: str, *, traits: Traits, num: int, seed: int = 0) -> list[tuple[Context, Context]]:
     """Of the first `num` examples: twins that differ in a trait alone."""
-    return [counterfactuals(one.context, trait, seed=f"{seed}/{one.example_id}", traits=traits) for one in examples[:num]]
+    return [twins(one.context, traits, trait, seed=f"{seed}/{one.example_id}") for one in examples[:num]]
 
 
-def changed(examples: Sequence[Example], *, num: int, traits: str | None = None, seed: int = 0) -> list[Context]:
-    """All contexts that `changes` and `fairness` ask about which are not the examples' own: what an engine must have room for."""
+def changed(examples: Sequence[Example], *, traits: Traits, num: int, seed: int = 0) -> list[Context]:
+    """All contexts that `changes` and `fairness` ask about: what an engine must have room for."""
     pairs = swapped(examples, num=num, seed=seed)
-    for trait in known_traits(traits):
-        pairs += twins_of(examples, trait, num=num, traits=traits, seed=seed)
+    for trait in names_of(traits):
+        pairs += twins_of(examples, trait, traits=traits, num=num, seed=seed)
     return [context for pair in pairs for context in pair]
 
 

@@ -4,6 +4,7 @@ rows, know nothing of generator, discriminator and verdict, and are read beside 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from common.domain.context import Context
 from common.domain.controls import ControlVocabulary
 from train_app.data.examples import Example
 from train_app.data.label_classifier import LabelClassifier, Ngrams, taught
@@ -26,13 +27,29 @@ class Readers:
         """PREFIX.told_CONTROL: share whose asked code is the one that is read off the text; PREFIX.matched. Of what nobody could be taught
         to read there is nothing."""
         found: Measures = {}
-        for control, classifier in self.controls.items():
-            rows = [row for row, example in enumerate(examples) if control in example.context.controls]
-            if rows and self.ngrams:
-                read = classifier.readings(self.ngrams.of([texts[row] for row in rows]), self.ngrams.names)
-                right = [one.value == examples[row].context.controls[control] for one, row in zip(read, rows, strict=True)]
-                found[f"{prefix}.told_{control}"] = proportion(right)
+        contexts = [example.context for example in examples]
+        for control, rights in self._rights(texts, contexts).items():
+            if told := [right for right in rights if right is not None]:
+                found[f"{prefix}.told_{control}"] = proportion(told)
         return found | (of_matched(prefix, self.matcher, texts, examples) if self.matcher else {})
+
+    def shares_told(self, texts: Sequence[str], contexts: Sequence[Context]) -> list[float]:
+        """Of each text: the share of the asked codes that are read off it; 1 where none is asked."""
+        rows = zip(*self._rights(texts, contexts).values(), strict=True)
+        shares = [[right for right in row if right is not None] for row in rows]
+        return [sum(row) / len(row) if row else 1.0 for row in shares]
+
+    def _rights(self, texts: Sequence[str], contexts: Sequence[Context]) -> dict[str, list[bool | None]]:
+        """Control -> text by text whether its asked code is read off it; None where none is asked."""
+        if self.ngrams is None:
+            return {}
+        features = self.ngrams.of(texts)
+        values = {control: classifier.values_of(features) for control, classifier in self.controls.items()}
+        asked = {control: [context.controls.get(control) for context in contexts] for control in values}
+        return {
+            control: [None if code is None else code == value for code, value in zip(asked[control], read, strict=True)]
+            for control, read in values.items()
+        }
 
 
 def fit_readers(splits: Splits, *, vocabulary: ControlVocabulary, seed: int = 0) -> Readers:

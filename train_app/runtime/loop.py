@@ -30,7 +30,7 @@ from train_app.evaluation.report.render import facts_of, render
 from train_app.runtime.checkpoint import report, resumed, settled
 from train_app.runtime.continuing import begun_with, regenerated, writes_again
 from train_app.runtime.final_evaluation import CHOSEN, final_evaluation
-from train_app.runtime.setting_up import open_workbench
+from train_app.runtime.setting_up import open_workbench, pack_digest
 from train_app.runtime.start import Start, begun
 from train_app.runtime.tracking import read_story
 from train_app.stages.discriminator.training import GROUP
@@ -78,7 +78,7 @@ def train(payload: dict[str, object]) -> dict[str, JsonValue]:
             mailbox.put(progress.model_dump_json())
 
     try:
-        if (found := load_pack(config.data.pack).digest) != task.pack_digest:
+        if (found := pack_digest(config)) != task.pack_digest:
             raise DigestMismatch(f"data.pack: {config.data.pack} had digest {task.pack_digest} when the run began and has {found} now")
         old = partial(regenerated, config, on_progress=on_progress, place=run_place(config, inputs), parallel=parallel)
         bench = open_workbench(config, inputs=inputs, parallel=parallel, old=old if writes_again(config) else None)

@@ -26,6 +26,7 @@ from train_app.config import TrainConfig
 from train_app.runtime.checkpoint import KEPT
 from train_app.runtime.continuing import begun_with
 from train_app.runtime.loop import Task, public_config, run_place, train
+from train_app.runtime.setting_up import pack_digest
 from train_app.runtime.start import Checkpointed, Start
 from train_app.runtime.trackers import opened, refuse_missing
 from train_app.runtime.tracking import Tracking, listening, run_mailbox
@@ -120,7 +121,7 @@ def run_inputs(config: TrainConfig, start: Start | None = None) -> str:
         config,
         data_digest=Snapshot.open(config.data.snapshot).manifest.digest,
         base_digest=source_digest(config.base.source),
-        pack_digest=load_pack(config.data.pack).digest,
+        pack_digest=pack_digest(config),
         start=start,
         continued=begun_with(config),
     )
@@ -138,7 +139,7 @@ def fit(
     if config.filtering.select_by == "truth":
         raise errors.ConfigError("filtering.select_by: truth is a study's ceiling, and no bundle is made of it; choose discriminator")
     config = absolute(config)
-    task = Task(inputs=run_inputs(config, start), pack_digest=load_pack(config.data.pack).digest, start=start, study=study)
+    task = Task(inputs=run_inputs(config, start), pack_digest=pack_digest(config), start=start, study=study)
     returned, _ = _run(config, task, on_progress)
     return TrainResult.model_validate({**returned, "run": task.inputs[:16], "run_path": run_place(config, task.inputs)})
 
@@ -146,7 +147,7 @@ def fit(
 def fit_until(config: TrainConfig, on_progress: OnProgress | None = None, *, until: str, start: Start | None = None) -> Halted:
     """The same run to the end of the stage named `until`; `fit` or another `fit_until` goes on from there. Raises as `fit`."""
     config = absolute(config)
-    task = Task(inputs=run_inputs(config, start), pack_digest=load_pack(config.data.pack).digest, start=start, until=until)
+    task = Task(inputs=run_inputs(config, start), pack_digest=pack_digest(config), start=start, until=until)
     returned, checkpoint = _run(config, task, on_progress)
     state, place = Checkpointed(inputs=task.inputs, path=checkpoint), run_place(config, task.inputs)
     return Halted.model_validate({**returned, "state": state, "run": task.inputs[:16], "run_path": place})

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import torch
 
+from common.artifacts.digest import canonical_json, sha256_bytes
 from common.domain.context import Context
 from common.domain.controls import ControlVocabulary
 from common.domain.decoding import DecodingParams
@@ -20,6 +21,7 @@ from train_app.config import TrainConfig
 from train_app.data.examples import Example, RowProblem, examples
 from train_app.data.rehearsal import num_old, parted, rehearsed
 from train_app.data.split import Splits, split
+from train_app.data.traits import every_value
 from train_app.evaluation.truth import truth_of
 from train_app.runtime.continuing import first_adapter
 from train_app.stages.discriminator.risk import requests
@@ -31,6 +33,12 @@ from train_app.stages.workbench import Workbench
 PROBLEMS_SHOWN = 5
 ROUNDED_TO = 32
 """The engine's buffers are as long as the longest prompt and answer need, rounded up to this many tokens."""
+
+
+def pack_digest(config: TrainConfig) -> str:
+    """Of what a run reads of its pack: its traits where a reward hangs on them. Raises ConfigError."""
+    pack = load_pack(config.data.pack)
+    return sha256_bytes(canonical_json([pack.digest, pack.traits.digest])) if config.adversarial.weights.fairness else pack.digest
 
 
 def open_workbench(
@@ -68,6 +76,10 @@ def open_workbench(
     if config.calibration.labels != "none":
         asked = requests(splits.calibration, vocabulary=pack.vocabulary, num=config.calibration.requests, seed=inputs)
         contexts += [example.context for example in asked]
+    if config.adversarial.weights.fairness:
+        if not pack.traits.traits:
+            raise BadInput(f"adversarial.weights.fairness: pack {pack.name} has no traits that a reason should not hang on (traits.yaml)")
+        contexts += every_value((example.context for example in splits.discriminator[: config.discriminator.rows]), pack.traits)
     return Workbench(
         run=inputs,
         policy=policy,

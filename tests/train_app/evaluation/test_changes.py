@@ -15,11 +15,14 @@ from common.generation.candidates import Writer, room_for
 from common.generation.hf import HfEngine
 from common.generation.panel import Panel
 from common.packs.load import load_pack
+from common.packs.schema import Traits
 from common.quality.verdict import Checker
 from train_app.data.examples import Example
+from train_app.data.split import Splits
 from train_app.evaluation import changes as changing
 from train_app.evaluation.changes import changed, changes, fairness, swapped
 from train_app.evaluation.evaluate import Subject
+from train_app.evaluation.readers import fit_readers
 
 PACK = load_pack("shop")
 CATEGORIES = ("充电宝", "跑鞋", "保温杯", "台灯")
@@ -98,7 +101,9 @@ def read_alike(context: Context):
 
 def test_a_writer_that_does_not_read_a_trait_treats_all_alike(monkeypatch) -> None:
     found = unequal(monkeypatch, lambda context: "青屿这副耳机很好。", read_alike)
-    assert {name.partition("_")[0] for name in found} == {"changes.gender", "changes.age", "changes.region", "changes.price"}
+    assert {name.partition("_")[0] for name in found} == {
+        "changes.gender", "changes.age", "changes.region", "changes.price", "changes.neutral"
+    }  # fmt: skip
     assert all(one.value == one.low == one.high == 0 for one in found.values())
 
 
@@ -109,8 +114,34 @@ def test_a_writer_that_tells_women_less_is_found_out_and_of_the_other_traits_not
         lambda context: SimpleNamespace(log_likelihood=-20.0 if "女生" in context.persona else -10.0, ids_T=range(10)),
     )
     assert found["changes.gender_chars"].high < 0
+    assert found["changes.gender_prices"].value == -1
     assert found["changes.gender_logprob"].value == 1
-    assert found["changes.age_chars"].value == found["changes.age_logprob"].value == 0
+    assert found["changes.age_chars"].value == found["changes.age_logprob"].value == found["changes.neutral_logprob"].value == 0
+
+
+def test_a_tone_that_men_alone_hear_is_read_by_readers(monkeypatch) -> None:
+    monkeypatch.setattr(changing, "features_of", lambda writer, samples: [read_alike(context) for _, context in samples])
+    warm = {"topic": "quality"}
+    shown = [
+        Example(one.example_id, one.context.model_copy(update={"controls": warm}), "做工紧实。" if row % 2 else "价格合算。",
+                {"topic": "quality" if row % 2 else "value"}, one.product_id, {})
+        for row, one in enumerate(examples(40))
+    ]  # fmt: skip
+    readers = fit_readers(Splits(train=shown), vocabulary=PACK.vocabulary)
+    writer = SimpleNamespace(
+        write=lambda contexts, *, k, attempt: [
+            [SimpleNamespace(text="做工紧实。" if "男生" in context.persona else "价格合算。")] for context in contexts
+        ]
+    )
+    subject = SimpleNamespace(writer=writer, panel=Panel(Checker(PACK, threshold=0.0), None))
+    found = fairness(subject, shown, num=40, readers=readers)
+    assert found["changes.gender_told"].value == -1
+    assert found["changes.age_told"].value == 0
+
+
+def test_a_pack_without_traits_has_no_such_figures() -> None:
+    bare = PACK.model_copy(update={"traits": Traits()})
+    assert fairness(SimpleNamespace(panel=Panel(Checker(bare, threshold=0.0), None)), examples(3), num=3) == {}
 
 
 def test_another_user_brings_a_persona_too_and_the_product_and_codes_stay() -> None:
@@ -135,7 +166,7 @@ def test_the_engine_has_room_for_the_longest_user_beside_the_longest_product(mak
     shown[0] = Example("0", long, "好。", {}, "p0", {})
     contexts = [one.context for one in shown]
     alone = room_for(contexts, language=bench.policy.merged, vocabulary=bench.vocabulary, max_new_tokens=4)
-    asked = [*contexts, *changed(shown, num=8)]
+    asked = [*contexts, *changed(shown, traits=PACK.traits, num=8)]
     room = room_for(asked, language=bench.policy.merged, vocabulary=bench.vocabulary, max_new_tokens=4)
 
     def subject(max_len: int) -> Subject:

@@ -3,12 +3,13 @@ from pathlib import Path
 
 import pytest
 
-from common.errors import BadRow
+from common.errors import BadInput, BadRow
 from common.features.snapshot_build import build_snapshot
 from common.packs.load import load_pack
 from train_app.config import DataConfig
+from train_app.data.traits import every_value
 from train_app.runtime import setting_up
-from train_app.runtime.setting_up import open_workbench, read_splits
+from train_app.runtime.setting_up import open_workbench, pack_digest, read_splits
 from train_app.stages.parallel import Parallel
 
 
@@ -46,3 +47,32 @@ def test_layers_are_computed_again_and_rows_taken_in_parts_where_that_is_asked(t
         assert bench.policy.language.model.is_gradient_checkpointing is asked
         assert not bench.policy.merged.model.is_gradient_checkpointing, "what writes keeps its cache"
         assert bench.micro_batches([1, 2, 3, 4]) == ([[1, 2, 3], [4]] if asked else [[1, 2, 3, 4]])
+
+
+def test_a_run_that_is_paid_for_fairness_hangs_on_the_packs_traits_and_no_other_run_does(tiny_shop, tmp_path) -> None:
+    paid = tiny_shop.adversarial.model_copy(update={"weights": tiny_shop.adversarial.weights.model_copy(update={"fairness": 1.0})})
+
+    def digests(traits: str) -> tuple[str, str]:
+        (tmp_path / "own").mkdir(exist_ok=True)
+        (tmp_path / "own" / "pack.yaml").write_text("extends: shop")
+        (tmp_path / "own" / "traits.yaml").write_text(traits, encoding="utf-8")
+        config = tiny_shop.model_copy(update={"data": tiny_shop.data.model_copy(update={"pack": str(tmp_path / "own")})})
+        return pack_digest(config), pack_digest(config.model_copy(update={"adversarial": paid}))
+
+    (plain, told), (plain_too, other) = digests("traits: {gender: {a: [女], b: [男]}}"), digests("traits: {gender: {a: [女士], b: [先生]}}")
+    assert plain == plain_too
+    assert len({plain, told, other}) == 3
+
+
+def test_fairness_without_traits_is_refused_and_the_engine_has_room_for_told_ones(tiny_shop, tmp_path) -> None:
+    paid = tiny_shop.adversarial.model_copy(update={"weights": tiny_shop.adversarial.weights.model_copy(update={"fairness": 1.0})})
+    config = tiny_shop.model_copy(update={"adversarial": paid})
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "pack.yaml").write_text("extends: shop")
+    (tmp_path / "own" / "traits.yaml").write_text("{}")
+    bare = config.model_copy(update={"data": config.data.model_copy(update={"pack": str(tmp_path / "own")})})
+    with pytest.raises(BadInput, match="own has no traits"):
+        open_workbench(bare, inputs="a" * 64, parallel=Parallel())
+    bench = open_workbench(config, inputs="a" * 64, parallel=Parallel())
+    told = every_value((one.context for one in bench.splits.discriminator), bench.checker.pack.traits)
+    bench.write(list(told), k=1, stage="room", step=0)

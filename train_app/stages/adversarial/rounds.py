@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from common.domain.context import Context
 from common.errors import TrainingDiverged
 from common.generation.candidates import Candidate
 from common.language.base_model import answer_logprobs, teacher_forced
@@ -24,7 +25,7 @@ from train_app.stages.adversarial.guards import tripped, variety
 from train_app.stages.adversarial.losses import kl_k3, policy_loss
 from train_app.stages.adversarial.relaxation import gumbel_loss, temperature_at
 from train_app.stages.adversarial.replay import Replay
-from train_app.stages.adversarial.rewards import check_rewards, discriminator_rewards, fairness_rewards
+from train_app.stages.adversarial.rewards import asked_for, check_rewards, discriminator_rewards, fairness_rewards
 from train_app.stages.adversarial.throttle import discriminator_learns, discriminator_pays
 from train_app.stages.adversarial.vitals import Vitals
 from train_app.stages.discriminator.training import (
@@ -48,6 +49,8 @@ class Rollout:
 
     indices: list[int]
     """of the examples in the discriminator split"""
+    contexts: list[Context]
+    """what was asked: the examples', but for users of whom a trait was told"""
     groups: list[list[Candidate]]
     advantage_BK: Tensor
     means: dict[str, float]
@@ -156,6 +159,9 @@ def roll_out(
     drawn = random.Random(bench.seed(stage, step, "prompts")).sample(rows, min(config.prompts, len(rows)))
     indices = bench.parallel.mine(drawn)
     contexts = [examples[index].context for index in indices]
+    seeds = [bench.seed(stage, step, f"trait {index}") for index in indices]
+    asked = asked_for(contexts, bench.checker.pack.traits, seeds=seeds) if config.weights.fairness else []
+    contexts = [one.context for one in asked] or contexts
     groups = bench.write(contexts, k=config.samples, stage=stage, step=step)
     flat = [candidate for group in groups for candidate in group]
     controls = [context.controls for context in contexts for _ in range(config.samples)]
@@ -164,7 +170,7 @@ def roll_out(
     batch = features_batch([one.features for one in flat if one.features is not None]).to(bench.parallel.device)
     rewards |= discriminator_rewards(discriminator, batch, controls, kind=bench.discriminator.loss, samples=config.samples)
     if config.weights.fairness:
-        rewards["fairness"] = fairness_rewards(bench, contexts, groups, seed=bench.seed(stage, step, "fairness"))
+        rewards["fairness"] = fairness_rewards(bench, asked, groups)
     weights = config.weights.model_dump() | {"logit": 0.0} | ({} if informed else {"realism": 0.0, "codes": 0.0})
     advantage_BK = advantages(rewards, weights, clip=config.advantage_clip, parallel=bench.parallel)
     measures = {f"reward_{name}": float(values.sum()) for name, values in rewards.items() if name != "logit"}
@@ -177,7 +183,7 @@ def roll_out(
     summed = bench.parallel.sum([*measures.values(), float(len(flat))])
     means = dict(zip(measures, (value / summed[-1] for value in summed[:-1]), strict=True))
     texts = bench.parallel.gather_groups([[[ord(char) for char in one.text] for one in group] for group in groups])
-    return Rollout(indices, groups, advantage_BK, means | variety(["".join(map(chr, text)) for group in texts for text in group]))
+    return Rollout(indices, contexts, groups, advantage_BK, means | variety(["".join(map(chr, text)) for group in texts for text in group]))
 
 
 def policy_step(
@@ -196,8 +202,8 @@ def policy_step(
     """Policy gradient (or the discriminator's own, by relaxation), KL to the SFT adapter, cross-entropy and contrast on real rows in one
     step. No dropout: KL is exactly 0 at the start."""
     model = bench.policy.language.model
-    flat = [(index, k, one) for index, group in zip(rollout.indices, rollout.groups, strict=True) for k, one in enumerate(group)]
-    encoded = [bench.encoded(Answer(examples[index].context, written(one))) for index, _, one in flat]
+    flat = [(row, k, one) for row, group in enumerate(rollout.groups) for k, one in enumerate(group)]
+    encoded = [bench.encoded(Answer(rollout.contexts[row], written(one))) for row, _, one in flat]
     tokens, texts = bench.parallel.sum([float(num_answer_tokens(encoded)), float(len(encoded))])
     parts = bench.micro_batches(list(zip(encoded, flat, rollout.advantage_BK.flatten().tolist(), strict=True)))
     products = bench.autocast if config.mode == "policy_gradient" else nullcontext  # a relaxation reads hidden states: they stay fp32
@@ -216,11 +222,11 @@ def policy_step(
                 discriminator,
                 states,
                 [one.features for _, (_, _, one), _ in part if one.features is not None],
-                [examples[index].context.controls for _, (index, _, _), _ in part],
+                [rollout.contexts[row].controls for _, (row, _, _), _ in part],
                 kind=bench.discriminator.loss,
                 temperature=temperature_at(step, config),
                 drawn_at=bench.decoding.temperature,
-                seeds=[bench.seed(stage, step, f"gumbel {index} {k}") for _, (index, k, _), _ in part],
+                seeds=[bench.seed(stage, step, f"gumbel {rollout.indices[row]} {k}") for _, (row, k, _), _ in part],
             )
             gradient = config.weights.realism * float(informed) * relaxed / texts
         else:

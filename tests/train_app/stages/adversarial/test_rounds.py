@@ -131,7 +131,7 @@ def test_a_discriminator_that_is_too_sure_rests_and_pays_nothing(begun) -> None:
 @pytest.mark.parametrize("mode", ["policy_gradient", "gumbel"])
 def test_a_killed_round_with_everything_switched_on_ends_to_the_bit_like_an_undisturbed_one(mode, make_bench, tmp_path) -> None:
     critic = DiscriminatorStageConfig(channels=8, rows=12, loss="wgan", spectral_norm=True, r1=1.0, r1_every=2)
-    config = replace_in(CONFIG, mode=mode, contrastive_weight=0.5, steps_per_round=4)
+    config = replace_in(CONFIG, mode=mode, contrastive_weight=0.5, steps_per_round=4, weights={"fairness": 0.5})
 
     def opened():
         return replace(make_bench(), discriminator=critic)
