@@ -272,6 +272,7 @@ class EvaluationConfig(Frozen):
     candidates: int = Field(4, ge=1, le=64, description="for each row, and for each request that the bundle is served with")
     max_attempts: int = Field(2, ge=1, le=16, description="rounds of candidates before a template, as served")
     truth: Literal["sample_shop"] | None = Field(None, description="ground truth that the report asks; it decides nothing")
+    changes: int = Field(0, ge=0, description="rows asked again for another user and for twins of another gender, age, …; 0 asks none")
     compare: tuple[Literal["base", "sft"], ...] = Field(
         (), description="measured on the same rows and seeds beside the bundle: one sample a row, without a discriminator"
     )

@@ -96,8 +96,7 @@ def measured(
     quiet: bool = False,
 ) -> "Evaluation":
     """A bundle on a snapshot's test rows, with a bar on stderr."""
-    from train_app.evaluation.changes import changed, fairness
-    from train_app.evaluation.changes import changes as measure_changes
+    from train_app.evaluation.changes import all_changes, changed
     from train_app.evaluation.evaluate import evaluate as measure
     from train_app.evaluation.readers import fit_readers
     from train_app.evaluation.subject import subject_of_bundle
@@ -120,8 +119,7 @@ def measured(
             on_done=lambda done, total: bars.update(task, completed=done, total=total),
         )
     if changes:
-        more = measure_changes(subject, test, num=changes) | fairness(subject, test, num=changes, readers=readers)
-        found = found.model_copy(update={"measures": found.measures | more})
+        found = found.with_measures(all_changes(subject, test, num=changes, readers=readers))
     return found
 
 

@@ -17,6 +17,11 @@ from train_app.evaluation.readers import Readers
 from train_app.evaluation.robustness import features_of
 
 
+def all_changes(subject: Subject, examples: Sequence[Example], *, num: int, readers: Readers | None = None, seed: int = 0) -> Measures:
+    """`changes` and `fairness`."""
+    return changes(subject, examples, num=num, seed=seed) | fairness(subject, examples, num=num, readers=readers, seed=seed)
+
+
 def changes(subject: Subject, examples: Sequence[Example], *, num: int, seed: int = 0) -> Measures:
     """Samples for `num` requests of users with a history, each again for another user and, beside it, again for the same user.
 

@@ -80,6 +80,9 @@ class Evaluation(Frozen):
     measures: Measures
     samples: tuple[Sample, ...]
 
+    def with_measures(self, more: Measures) -> "Evaluation":
+        return self.model_copy(update={"measures": self.measures | more})
+
 
 class _Recorder:
     """Keeps what the first attempt wrote for each request and how it was judged, beside the answer it led to."""

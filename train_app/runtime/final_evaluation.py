@@ -10,6 +10,7 @@ from common.generation.candidates import Writer
 from common.generation.panel import Scorer
 from common.packs.schema import Pack
 from train_app.config import EvaluationConfig
+from train_app.evaluation.changes import all_changes
 from train_app.evaluation.evaluate import Evaluation, evaluate
 from train_app.evaluation.readers import fit_readers
 from train_app.evaluation.subject import subject_of
@@ -64,6 +65,8 @@ def final_evaluation(
                 num_samples=len(rows),
                 on_done=_told(on_progress, stage=f"evaluation of {name}"),
             )
+            if name == CHOSEN and config.changes:
+                made = made.with_measures(all_changes(subject, rows, num=config.changes, readers=readers))
             storage.put(key, made.model_dump_json().encode())
         found[name] = Evaluation.model_validate_json(storage.get(key))
     return found

@@ -76,6 +76,8 @@ def run_digest(
         del content["runtime"][name]
     del content["out"], content["data"]["snapshot"], content["calibration"]["labels_file"]
     del content["base"]["source"]
+    if not content["evaluation"]["changes"]:
+        del content["evaluation"]["changes"]  # runs from before there were any keep their names
     if content["data"]["pack"] not in shipped_names():
         del content["data"]["pack"]  # `pack_digest` says what it is
     read = {"data": data_digest, "base": base_digest, "pack": pack_digest, "prompt": PROMPT_VERSION, "state": STATE_VERSION}

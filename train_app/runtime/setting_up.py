@@ -22,6 +22,7 @@ from train_app.data.examples import Example, RowProblem, examples
 from train_app.data.rehearsal import num_old, parted, rehearsed
 from train_app.data.split import Splits, split
 from train_app.data.traits import every_value
+from train_app.evaluation.changes import changed
 from train_app.evaluation.truth import truth_of
 from train_app.runtime.continuing import first_adapter
 from train_app.stages.discriminator.risk import requests
@@ -76,6 +77,7 @@ def open_workbench(
     if config.calibration.labels != "none":
         asked = requests(splits.calibration, vocabulary=pack.vocabulary, num=config.calibration.requests, seed=inputs)
         contexts += [example.context for example in asked]
+    contexts += changed(splits.test[: config.evaluation.rows], traits=pack.traits, num=config.evaluation.changes)
     if config.adversarial.weights.fairness:
         if not pack.traits.traits:
             raise BadInput(f"adversarial.weights.fairness: pack {pack.name} has no traits that a reason should not hang on (traits.yaml)")

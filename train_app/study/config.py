@@ -64,7 +64,7 @@ class StudyConfig(Frozen):
         )
         for name in ("out", "runtime", "seed"):
             del content["train"][name]
-        del content["train"]["data"]["snapshot"], content["train"]["base"]["source"]
+        del content["train"]["data"]["snapshot"], content["train"]["base"]["source"], content["train"]["evaluation"]["changes"]
         return sha256_bytes(canonical_json(content))
 
     def arm(self, name: str, *, seed: int) -> TrainConfig:

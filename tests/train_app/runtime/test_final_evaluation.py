@@ -43,3 +43,21 @@ def test_base_sft_and_bundle_answer_the_same_rows_and_what_was_measured_is_not_m
     told = len(seen)
     assert measured() == found
     assert len(seen) == told, "the second time nothing was written"
+
+
+def test_with_changes_the_bundle_alone_is_asked_again_for_other_users(bench, tmp_path) -> None:
+    """Twins at least: the tiny shop's reasons are of users without a history."""
+    adapter = bench.policy.adapter()
+    state = State(bench.run).with_group("policy", {name: torch.full_like(tensor, 0.2) for name, tensor in adapter.items()})
+    state = state.with_group("candidate sft", adapter)
+
+    def measured(changes: int) -> dict:
+        config = EvaluationConfig(rows=3, compare=("sft",), changes=changes)
+        place = str(tmp_path / str(changes))
+        return final_evaluation(state, config, lambda progress: None, bench=bench, answering=ANSWERING, scorer=None, pack=PACK, place=place)
+
+    found = measured(2)
+    assert found["chosen"].measures["changes.gender_checks"].n == 2
+    assert not any(name.startswith("changes.") for name in found["sft"].measures)
+    without = measured(0)["chosen"].measures
+    assert {name: one for name, one in found["chosen"].measures.items() if not name.startswith("changes.")} == without

@@ -26,6 +26,8 @@ def test_the_name_of_a_run_is_its_configuration_and_its_data_and_not_where_it_ru
     for changed in read:
         assert run_digest(tiny_shop, **{**read, changed: "other"}) != name
     assert run_digest(tiny_shop.model_copy(update={"seed": 1}), **read) != name
+    asked = tiny_shop.model_copy(update={"evaluation": tiny_shop.evaluation.model_copy(update={"changes": 9})})
+    assert run_digest(asked, **read) != name
 
 
 def test_workers_are_told_paths_as_they_are_seen_where_the_command_was_given(tiny_shop, tmp_path, monkeypatch) -> None:
