@@ -52,7 +52,7 @@ study-base: out/study/snapshot/manifest.json $(OTHER_SHOPS)  ## train_app/study/
 	$(RUN) $(VENV)/bin/liyou base adapt out/study/trimmed out/study/other-22 --out out/study/adapted --steps 4000 --learning-rate 2e-3
 	$(RUN) $(VENV)/bin/liyou base adapt out/study/adapted out/study/other-23 out/study/other-24 --out train_app/study/base --steps 2700 --learning-rate 1.2e-3
 
-bench-train: install  ## our training steps beside TRL's and a bare loop's, forty minutes of one idle core; docs/results/bench_train.json
+bench-train: install  ## our training steps beside TRL's, a bare loop's and plain DDP's, two hours of two idle cores; docs/results/bench_train.json
 	$(RUN) $(VENV)/bin/python -m cluster.bench.train.run
 
 labels: install  ## control accuracy over the share of reasons with labels, 21 small trainings, an hour of one core; docs/results/labels.json

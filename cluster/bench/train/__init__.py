@@ -1,1 +1,1 @@
-"""`make bench-train`: training steps beside peers. `run.py` is the benchmark; each other module is one variant, a process of its own."""
+"""`make bench-train`: training steps beside peers. `run.py` is the benchmark, the rest what it runs."""

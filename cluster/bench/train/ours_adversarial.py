@@ -2,6 +2,7 @@
 
 import json
 import resource
+import statistics
 import sys
 import time
 from pathlib import Path
@@ -21,11 +22,16 @@ from train_app.stages.adversarial.rounds import adversarial_round
 from train_app.stages.discriminator.training import GROUP, weights_of
 from train_app.stages.parallel import Parallel
 from train_app.stages.policy import Policy
-from train_app.stages.state import Progress, State
+from train_app.stages.state import OnProgress, Progress, Save, State
 from train_app.stages.workbench import Workbench
 
 
 def main(job: dict[str, Any]) -> dict[str, Any]:
+    return measured(*opened(job), job)
+
+
+def opened(job: dict[str, Any], *, parallel: Parallel = Parallel()) -> tuple[Workbench, State]:  # noqa: B008  (frozen)
+    """A workbench on the starter bundle, merged, and the state that a round begins with."""
     torch.set_num_threads(job["threads"])
     bundle = load_bundle(Path(job["bundle"]), dtype="float32")
     assert bundle.discriminator is not None
@@ -44,25 +50,39 @@ def main(job: dict[str, Any]) -> dict[str, Any]:
         splits=splits,
         decoding=decoding,
         served=decoding,
-        parallel=Parallel(),
+        parallel=parallel,
         discriminator=DiscriminatorStageConfig(),
         bf16=job["bf16"],
     )
     adapter = policy.adapter()
     state = State("0" * 64).with_group("policy", adapter).with_group("reference", adapter)
     state = state.with_group(GROUP, weights_of(bundle.discriminator))
+    return bench, state
+
+
+def measured(
+    bench: Workbench,
+    state: State,
+    job: dict[str, Any],
+    *,
+    save: Save = lambda state: None,
+    also: OnProgress = lambda progress: None,
+) -> dict[str, Any]:
     config = AdversarialConfig(steps_per_round=job["steps"], prompts=job["prompts"], samples=job["samples"], learning_rate=3e-4)
-    times, began = [], time.perf_counter()
+    times, tokens, began = [], [], time.perf_counter()
 
     def on_progress(progress: Progress) -> None:
         nonlocal began
         now = time.perf_counter()
         if progress.metrics:
             times.append(now - began)
-        began = now
+            tokens.append(progress.metrics["tokens_per_text"])
+        also(progress)
+        began = time.perf_counter()
 
-    adversarial_round(state, config, on_progress, stage="adversarial 1", bench=bench, save=lambda state: None)
-    return {"losses": [], "step_s": times, "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
+    adversarial_round(state, config, on_progress, stage="adversarial 1", bench=bench, save=save)
+    told = {"tokens_per_text": statistics.fmean(tokens)}
+    return {"losses": [], "step_s": times, "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, "told": told}
 
 
 if __name__ == "__main__":

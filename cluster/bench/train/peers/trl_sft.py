@@ -1,4 +1,4 @@
-"""TRL's SFTTrainer on the same rows, in an environment of its own: `python -m cluster.bench.train.peer_sft JOB OUT`.
+"""TRL's SFTTrainer on the same rows, in an environment of its own: `python -m cluster.bench.train.peers.trl_sft JOB OUT`.
 
 At its best setting here: no gradient checkpointing (its default recomputes), rows grouped by length, nothing logged but the loss.
 """

@@ -1,4 +1,4 @@
-"""TRL's GRPOTrainer with our frozen discriminator as reward function: `python -m cluster.bench.train.peer_grpo JOB OUT`.
+"""TRL's GRPOTrainer with our frozen discriminator as reward function: `python -m cluster.bench.train.peers.trl_grpo JOB OUT`.
 
 The same weights, LoRA, prompts and samples a step; the discriminator reads the features that the frozen generator has of a text, as it does
 when it serves. No gradient checkpointing, no logging; generation by transformers, the only one of TRL's that a CPU has.
@@ -6,6 +6,7 @@ when it serves. No gradient checkpointing, no logging; generation by transformer
 
 import json
 import resource
+import statistics
 import sys
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from datasets import Dataset  # type: ignore[import-not-found]
 from peft import LoraConfig
 from trl import GRPOConfig, GRPOTrainer  # type: ignore[import-not-found]
 
-from cluster.bench.train.peer_sft import Clock
+from cluster.bench.train.peers.trl_sft import Clock
 from common.bundle.load import load_bundle
 from common.features.snapshot import Snapshot
 from common.generation.features import token_features
@@ -36,8 +37,11 @@ def main(job: dict[str, Any]) -> dict[str, Any]:
     prompts = [build_prompt(example.context, vocabulary=vocabulary).text for example in rows]
     data = Dataset.from_dict({"prompt": prompts, "controls": [json.dumps(dict(example.context.controls)) for example in rows]})
 
+    lengths: list[int] = []
+
     def reward(prompts: list[str], completion_ids: list[list[int]], controls: list[str], **others: object) -> list[float]:
         given = [tokenizer(prompt, add_special_tokens=False)["input_ids"] for prompt in prompts]
+        lengths.extend(map(len, completion_ids))
         texts = [(*prompt, *ids) for prompt, ids in zip(given, completion_ids, strict=True)]
         features = []
         for start in range(0, len(texts), FEATURE_BATCH):
@@ -75,7 +79,9 @@ def main(job: dict[str, Any]) -> dict[str, Any]:
         callbacks=[clock],
     )
     trainer.train()
-    return {"losses": [], "step_s": clock.step_s, "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
+    told = {"tokens_per_text": statistics.fmean(lengths)}
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return {"losses": [], "step_s": clock.step_s, "peak_mib": peak, "told": told}
 
 
 if __name__ == "__main__":

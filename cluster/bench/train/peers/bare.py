@@ -1,6 +1,6 @@
 """The step of supervised fine-tuning as one would write it in an afternoon: peft, right padding, cross-entropy on the answers, AdamW.
 
-`python -m cluster.bench.train.bare JOB OUT`; uses nothing of the project.
+`python -m cluster.bench.train.peers.bare JOB OUT`; uses nothing of the project.
 """
 
 import json
