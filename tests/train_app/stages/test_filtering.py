@@ -7,12 +7,13 @@ from common.domain.token_features import TokenFeatures
 from common.errors import BadInput
 from common.generation.candidates import Candidate
 from train_app.config import FilteringConfig
-from train_app.stages.filtering import chooser, prompts_of_round, real_rows, train_on_best
+from train_app.stages.filtering import chooser, prompts_of_round, real_rows, score_of_good_enough, train_on_best
 from train_app.stages.state import State, tensors_digest
 
 
 def candidate(text: str, hidden: float, *, least: float = -1.0) -> Candidate:
-    features = TokenFeatures(np.array([3, 4], np.int32), np.full((2, 32), hidden, np.float16), np.zeros((2, 3), np.float32))
+    stats = np.array([[0.0, 0, 0], [least, 0, 0]], np.float32)
+    features = TokenFeatures(np.array([3, 4], np.int32), np.full((2, 32), hidden, np.float16), stats)
     return Candidate(text=text, ids=(3, 4), num_tokens=2, mean_logprob=-1.0, min_logprob=least, features=features)
 
 
@@ -29,6 +30,23 @@ def test_the_highest_score_among_those_that_pass_the_checks_is_kept(bench) -> No
     group = [candidate(example.text, 0.1), candidate(wrong, 9.0), candidate(example.text, 0.7), candidate(example.text, 0.7)]
     kept = chooser("discriminator", bench, Ruler())(example.context, group)
     assert kept == [group[2]]
+
+
+def test_of_what_is_good_enough_the_least_likely_is_kept_and_the_best_where_nothing_is(bench) -> None:
+    example = bench.splits.train[0]
+    group = [candidate(example.text, score, least=least) for score, least in ((0.9, -1.0), (0.6, -3.0), (0.2, -9.0))]
+    assert chooser("discriminator", bench, Ruler(), good_enough=0.5)(example.context, group) == [group[1]]
+    assert chooser("discriminator", bench, Ruler(), good_enough=0.95)(example.context, group) == [group[0]]
+    assert chooser("likelihood", bench, None, good_enough=-3.5)(example.context, group) == [group[1]]
+
+
+def test_good_enough_is_a_quantile_of_what_people_wrote(bench) -> None:
+    real = bench.splits.validation[:300]
+    least = sorted(float(one.stats_T3[:, 0].min()) for one in bench.features([bench.real(example) for example in real]))
+    found = score_of_good_enough(FilteringConfig(select_by="likelihood", good_enough=0.5), bench, None)
+    assert found == pytest.approx(least[len(least) // 2])
+    assert score_of_good_enough(FilteringConfig(select_by="likelihood"), bench, None) is None
+    assert score_of_good_enough(FilteringConfig(select_by="first", good_enough=0.5), bench, None) is None
 
 
 def test_nothing_is_kept_where_nothing_passes(bench) -> None:
