@@ -11,8 +11,9 @@ import json
 import os
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from platform import python_version
 from typing import Annotated
@@ -35,6 +36,7 @@ from train_app.config import TrainConfig
 from train_app.data.examples import Example
 from train_app.data.public_datasets.advertisegen import import_advertisegen
 from train_app.data.public_datasets.kobe import import_kobe
+from train_app.data.public_datasets.raw_folder import ImportReport
 from train_app.runtime.final_evaluation import CHOSEN, FOLDER
 from train_app.runtime.run import TrainResult, fit
 from train_app.runtime.setting_up import read_splits
@@ -65,19 +67,7 @@ Port = Annotated[int, typer.Option(min=1, max=65535, help="where pages are serve
 def data(shared: Shared = Path("../shared/data")) -> None:
     """Imports both sets, builds their snapshots and writes OUT/corpus.jsonl: prompts and texts of the training split alone."""
     for name, importer in IMPORTERS.items():
-        config = preset(name)
-        snapshot, raw = Path(config.data.snapshot), Path(config.out) / "raw"
-        if not (snapshot / "manifest.json").is_file():
-            if not raw.exists():
-                dropped = importer(shared / name, raw).dropped
-                console.print(f"{name}: dropped " + ", ".join(f"{number} rows ({why})" for why, number in dropped.items()))
-            build_snapshot(raw, snapshot)
-        vocabulary = load_pack(config.data.pack).vocabulary
-        train = read_splits(config, vocabulary=vocabulary).train
-        lines = [{"prompt": build_prompt(one.context, vocabulary=vocabulary).text, "text": one.text} for one in train]
-        corpus = Path(config.out) / "corpus.jsonl"
-        corpus.write_text("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines), encoding="utf-8")
-        console.print(f"{name}: snapshot {Snapshot.open(snapshot).digest[:16]}, {len(train)} training texts in {corpus}")
+        prepare(name, preset(name), partial(importer, shared / name))
 
 
 @app.command()
@@ -127,6 +117,23 @@ def run(port: Port = 8000, ids_file: Path = RESULTS / "first_run_ids.json", out:
     (out / "first_run.json").write_text(results.model_dump_json(indent=1) + "\n", encoding="utf-8")
     (out / "first_run.md").write_text(markdown(results), encoding="utf-8")
     console.print(f"written: {out}/first_run.json, {out}/first_run.md")
+
+
+def prepare(name: str, config: TrainConfig, importer: Callable[[Path], ImportReport]) -> None:
+    """Raw tables, the snapshot, and corpus.jsonl of its training rows, below `config.out`; what is there stands."""
+    snapshot, raw = Path(config.data.snapshot), Path(config.out) / "raw"
+    if not (snapshot / "manifest.json").is_file():
+        if not raw.exists():
+            dropped = importer(raw).dropped
+            console.print(f"{name}: dropped " + ", ".join(f"{number} rows ({why})" for why, number in dropped.items()))
+        build_snapshot(raw, snapshot)
+    vocabulary = load_pack(config.data.pack).vocabulary
+    train = read_splits(config, vocabulary=vocabulary).train
+    lines = [{"prompt": build_prompt(one.context, vocabulary=vocabulary).text, "text": one.text} for one in train]
+    corpus = Path(config.out) / "corpus.jsonl"
+    corpus.parent.mkdir(parents=True, exist_ok=True)
+    corpus.write_text("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines), encoding="utf-8")
+    console.print(f"{name}: snapshot {Snapshot.open(snapshot).digest[:16]}, {len(train)} training texts in {corpus}")
 
 
 def preset(name: str) -> TrainConfig:

@@ -130,6 +130,7 @@ def adapt(
     row_len: Annotated[int, typer.Option(min=64, help="tokens of a row; a longer reason with its prompt is left out and counted")] = 384,
     threads: Annotated[int, typer.Option(min=1, help="threads that compute; one writes the same bytes on every run")] = 1,
     seed: Annotated[int, typer.Option(min=0, help="of the order, and of which reasons are held out")] = 1,
+    pack: Annotated[str, typer.Option(help="whose control codes the reasons are labelled with: a built-in pack or a folder")] = "shop",
     as_json: Json = False,
 ) -> None:
     """Let all weights of a small base go on over other shops' reasons, before one shop trains its adapter (domain-adaptive pretraining).
@@ -161,7 +162,7 @@ def adapt(
             )
 
     config = PretrainingConfig(learning_rate=learning_rate, batch_rows=batch_rows, row_len=row_len, blocks_share=0.0)
-    made = adapt_base(source, snapshots, out, config=config, steps=steps, seed=seed, on_step=on_step)
+    made = adapt_base(source, snapshots, out, config=config, steps=steps, seed=seed, pack=pack, on_step=on_step)
     notice = ADAPT_NOTICE.format(source=source, snapshots="\n".join(f"    {digest}" for digest in made.snapshots), steps=steps)
     (out / "NOTICE.md").write_text(notice, encoding="utf-8")
     if as_json:

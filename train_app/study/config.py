@@ -51,6 +51,7 @@ class StudyConfig(Frozen):
     distinct_floor: float = Field(
         0.95, ge=0, description="distinct bigrams against those of real validation texts, below which none is chosen"
     )
+    shown: int = Field(8, ge=0, description="texts of each arm that its results and the report quote; 0 where the data is others'")
     bars: tuple[Bar, ...] = ()
     concurrent: int = Field(2, ge=1, description="arms at once; each takes a core and its run's workers")
     rounds: int = Field(10_000, ge=100, description="of the bootstrap")
@@ -60,7 +61,7 @@ class StudyConfig(Frozen):
         """Of what a seed's figures depend on: neither which seeds, nor where or how fast they are made, nor how they are compared."""
         content = self.model_dump(
             mode="json",
-            exclude={"seeds", "searched_on", "concurrent", "rounds", "bars", "method", "baselines", "control", "verifier"},
+            exclude={"seeds", "searched_on", "concurrent", "rounds", "bars", "method", "baselines", "control", "verifier", "shown"},
         )
         for name in ("out", "runtime", "seed"):
             del content["train"][name]

@@ -23,7 +23,6 @@ from train_app.stages.workbench import Answer, Workbench, written
 from train_app.study.config import StudyConfig
 from train_app.study.figures import CHOSEN, DECODED, SAMPLED, Bits, Searched, Shown, Texts
 
-NUM_SHOWN = 8
 NUM_BINS = 10
 PERPLEXITY_ROWS = 500
 PAGE = 256
@@ -66,7 +65,7 @@ def measure(state: State, config: StudyConfig, *, bench: Workbench, seed: int, t
     reads = _discriminator(sampled, examples, outcomes[SAMPLED], discriminator) if truth else (None, None, [])
     shown = [
         Shown(product=example.context.product.title, controls=dict(example.context.controls), text=group[0].text, success=success)
-        for example, group, success in list(zip(examples, firsts, outcomes[DECODED]["success"], strict=True))[:NUM_SHOWN]
+        for example, group, success in list(zip(examples, firsts, outcomes[DECODED]["success"], strict=True))[: config.shown]
     ]
     return Measured(search, decoding, texts, *reads, shown)
 

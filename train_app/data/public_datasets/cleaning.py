@@ -22,6 +22,17 @@ def unfit(text: str) -> str | None:
     return "repeated clause" if len(clauses) != len(set(clauses)) else None
 
 
+def without_placeholders(text: str) -> str:
+    """Without the clauses that hold a placeholder, which the set's publishers put where a brand or a rare character stood. What is left
+    begins with a word and ends a sentence."""
+    if not any(placeholder in text for placeholder in PLACEHOLDERS):
+        return text
+    parts = re.split(rf"({CLAUSE_ENDS.pattern})", text)
+    ends = [*parts[1::2], ""]
+    kept = [clause + end for clause, end in zip(parts[::2], ends, strict=True) if not any(name in clause for name in PLACEHOLDERS)]
+    return re.sub(r"[，、：；,:;\s]+$", "。", "".join(kept))
+
+
 def content_key(text: str) -> str:
     """Equal for texts that differ in form, spaces or punctuation only."""
     return re.sub(r"\W+", "", normalise(text)).casefold()

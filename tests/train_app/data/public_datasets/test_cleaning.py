@@ -4,7 +4,7 @@ import pytest
 
 from common.packs.load import load_pack
 from train_app.data.public_datasets import advertisegen, amazon_reviews, kobe
-from train_app.data.public_datasets.cleaning import content_key, length_class, unfit
+from train_app.data.public_datasets.cleaning import content_key, length_class, unfit, without_placeholders
 
 
 @pytest.mark.parametrize(
@@ -33,3 +33,10 @@ def test_a_sets_pack_loads_and_its_lengths_leave_no_gap(folder: object) -> None:
     assert all(after[0] == before[1] + 1 for before, after in itertools.pairwise(bounds))
     assert length_class("字" * bounds[0][0], pack) == "concise"
     assert length_class("字" * 1000, pack) is None
+
+
+def test_clauses_with_a_placeholder_are_cut_and_the_rest_ends_a_sentence() -> None:
+    assert without_placeholders("红裙，<UNK>的袖子，显瘦。BRAND出品！") == "红裙，显瘦。"
+    assert without_placeholders("BRAND的裙子，显瘦，<UNK>") == "显瘦。"
+    assert without_placeholders("红裙，显瘦") == "红裙，显瘦", "a text without one is left as it was written"
+    assert without_placeholders("BRAND<UNK>") == ""

@@ -116,3 +116,17 @@ def test_an_import_never_writes_into_a_folder_that_holds_something(tmp_path: Pat
     (tmp_path / "train.jsonl").write_text("", encoding="utf-8")
     with pytest.raises(BadInput, match="not empty"):
         advertisegen.import_advertisegen(tmp_path, tmp_path)
+
+
+def test_cut_advertisegen_tests_on_whole_texts_alone_and_on_no_group_that_lost_a_clause(shared_data: Path, tmp_path: Path) -> None:
+    source = shared_data / "advertisegen"
+    report = advertisegen.import_advertisegen(source, tmp_path / "raw", cut_placeholders=True)
+    written = {row["id"]: row for row in map(json.loads, (source / "train.jsonl").read_text(encoding="utf-8").splitlines())}
+    rows = [json.loads(line) for line in (tmp_path / "raw" / "reasons.jsonl").read_text(encoding="utf-8").splitlines()]
+    tested = [row for row in rows if row["provenance"].get("split") == "test"]
+    lost = {row["provenance"]["group"] for row in rows if row["text"] != written[row["provenance"]["id"]]["summary"]}
+
+    assert report.tables["reasons"] == len(rows) == 4924, "the third of the texts with a placeholder is there"
+    assert not [row for row in rows if "<UNK>" in row["text"] or "BRAND" in row["text"]]
+    assert len(tested) == 539
+    assert not lost & {row["provenance"]["group"] for row in tested}
