@@ -11,7 +11,7 @@ from common.errors import BadInput
 from common.features.column_map import PairFormat
 from common.features.rows import FieldProblem, attribute_pairs
 from common.packs.load import load_pack
-from train_app.data.public_datasets.cleaning import content_key, length_class, short_id, unfit, without_placeholders
+from train_app.data.public_datasets.cleaning import content_key, length_class, placeholder_in, short_id, unfit, without_placeholders
 from train_app.data.public_datasets.raw_folder import ImportReport, RawFolder, read_lines
 
 PACK = "advertisegen"
@@ -40,7 +40,7 @@ def import_advertisegen(source: Path | str, out: Path | str, *, cut_placeholders
     seen: set[str] = set()
     with RawFolder(out, dataset="advertisegen", pack=PACK, notes=NOTES) as raw:
         rows = list(read_lines(path, "id", "content", "summary"))
-        cut = {str(row["content"]) for _, row in rows if without_placeholders(str(row["summary"])) != row["summary"]}
+        whole = {str(row["content"]) for _, row in rows} - {str(row["content"]) for _, row in rows if placeholder_in(str(row["summary"]))}
         for number, row in rows:
             content, text = str(row["content"]), str(row["summary"])
             if cut_placeholders:
@@ -72,7 +72,7 @@ def import_advertisegen(source: Path | str, out: Path | str, *, cut_placeholders
                     "text": text,
                     "labels": labels | {"style": style},
                     "provenance": {"source": "advertisegen", "id": row["id"], "group": content}
-                    | ({"split": "test"} if cut_placeholders and content not in cut and _tested(content) else {}),
+                    | ({"split": "test"} if cut_placeholders and content in whole and _tested(content) else {}),
                 },
             )
     return raw.report()

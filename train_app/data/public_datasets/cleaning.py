@@ -15,21 +15,24 @@ PLACEHOLDERS = ("<UNK>", "BRAND")
 
 def unfit(text: str) -> str | None:
     """Why a text is dropped; None when it is fit."""
-    for placeholder in PLACEHOLDERS:
-        if placeholder in text:
-            return f"placeholder {placeholder}"
+    if (placeholder := placeholder_in(text)) is not None:
+        return f"placeholder {placeholder}"
     clauses = [clause for clause in CLAUSE_ENDS.split(text) if len(clause) >= REPEATED_CHARS]
     return "repeated clause" if len(clauses) != len(set(clauses)) else None
+
+
+def placeholder_in(text: str) -> str | None:
+    return next((placeholder for placeholder in PLACEHOLDERS if placeholder in text), None)
 
 
 def without_placeholders(text: str) -> str:
     """Without the clauses that hold a placeholder, which the set's publishers put where a brand or a rare character stood. What is left
     begins with a word and ends a sentence."""
-    if not any(placeholder in text for placeholder in PLACEHOLDERS):
+    if placeholder_in(text) is None:
         return text
     parts = re.split(rf"({CLAUSE_ENDS.pattern})", text)
     ends = [*parts[1::2], ""]
-    kept = [clause + end for clause, end in zip(parts[::2], ends, strict=True) if not any(name in clause for name in PLACEHOLDERS)]
+    kept = [clause + end for clause, end in zip(parts[::2], ends, strict=True) if placeholder_in(clause) is None]
     return re.sub(r"[，、：；,:;\s]+$", "。", "".join(kept))
 
 
