@@ -22,7 +22,7 @@ def test_a_file_is_taken_as_it_is_named(tmp_path) -> None:
 
 
 def test_an_unknown_name_lists_the_presets() -> None:
-    with pytest.raises(ConfigError, match="advertisegen, demo, kobe, shop, smoke"):
+    with pytest.raises(ConfigError, match="advertisegen, amazon, demo, kobe, shop, smoke"):
         config_path("dmeo")
 
 
