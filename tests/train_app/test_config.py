@@ -20,7 +20,7 @@ def test_every_preset_is_a_whole_configuration(path: Path) -> None:
 
 
 def test_the_presets_are_there() -> None:
-    assert [path.stem for path in PRESETS] == ["advertisegen", "demo", "kobe", "shop", "smoke", "starter"]
+    assert [path.stem for path in PRESETS] == ["advertisegen", "amazon", "demo", "kobe", "shop", "smoke", "starter"]
 
 
 def test_an_unknown_key_names_file_and_field() -> None:
