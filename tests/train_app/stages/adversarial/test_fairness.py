@@ -27,7 +27,7 @@ TRAITS = Traits(traits={"gender": {"female": ("女",), "male": ("男",)}})
 TOLD = {"female": "颜色很好看。", "male": "电池很耐用。"}
 UNPAID = RewardWeights(realism=0, codes=0, controls=0, facts=0, compliance=0, form=0, variety=0)
 CONFIG = AdversarialConfig(
-    steps_per_round=40, prompts=8, samples=8, learning_rate=1e-3, ce_weight=0, ce_rows=1, max_kl=1e6, min_distinct=0, min_unique=0,
+    steps_per_round=120, prompts=8, samples=8, learning_rate=1e-3, ce_weight=0, ce_rows=1, max_kl=1e6, min_distinct=0, min_unique=0,
     min_entropy=0, min_auc=0, throttle_low=0, collapse_patience=1000,
 )  # fmt: skip
 
@@ -86,7 +86,7 @@ def told(bench: Workbench) -> tuple[float, dict[str, float]]:
     pairs = [twins(one.context, TRAITS, "gender", seed=row) for row, one in enumerate(bench.splits.discriminator)]
     gaps, shares = [], {}
     for side, value in enumerate(TOLD):
-        groups = bench.write([pair[side] for pair in pairs], k=4, stage="told", step=0)
+        groups = bench.write([pair[side] for pair in pairs], k=16, stage="told", step=0)
         asked = [Asked(pair[side], pair[1 - side]) for pair in pairs]
         gaps.append(-float(fairness_rewards(bench, asked, groups).mean()))
         shares[value] = sum(one.text == TOLD["male"] for group in groups for one in group) / sum(map(len, groups))
