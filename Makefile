@@ -4,7 +4,7 @@ VENV := .venv
 RUN := OMP_WAIT_POLICY=PASSIVE TOKENIZERS_PARALLELISM=false RAY_USAGE_STATS_ENABLED=0 HF_HUB_OFFLINE=1
 PACKAGES := common train_app serve_app tune_app cluster
 
-.PHONY: install demo tune-demo study study-base bench-train labels poisoning continue gpu base real test prove prove-cluster check fix starter clean
+.PHONY: install demo tune-demo study study-base study-real bench-train labels poisoning continue gpu base real test prove prove-cluster check fix starter clean
 
 install: $(VENV)/installed
 
@@ -73,6 +73,26 @@ out/bases/gemma-16k/config.json: out/bases/gemma-full/config.json
 
 real: base  ## AdvertiseGen through every stage on the real base, and KOBE: measured, served, docs/results/first_run.md
 	$(RUN) $(VENV)/bin/python -m cluster.bench.first_run run
+
+# Vocabularies of the studies, counted on their own training rows: those of `real` above hold some of the rows that are tested here.
+out/study-real/corpus.jsonl: | install
+	$(RUN) $(VENV)/bin/python -m cluster.bench.real_study data
+
+out/bases/gemma-real/config.json: out/bases/gemma-full/config.json out/study-real/corpus.jsonl
+	rm -rf out/bases/gemma-real
+	$(RUN) $(VENV)/bin/liyou base trim out/bases/gemma-full --keep 16384 --out out/bases/gemma-real \
+		--corpus out/study-real/corpus.jsonl --corpus out/study-kobe/corpus.jsonl
+
+out/bases/gemma-24k/config.json: out/bases/gemma-full/config.json out/study-real/corpus.jsonl
+	rm -rf out/bases/gemma-24k
+	$(RUN) $(VENV)/bin/liyou base trim out/bases/gemma-full --keep 24576 --out out/bases/gemma-24k --corpus out/study-amazon/corpus.jsonl
+
+out/bases/nothing/config.json: out/bases/gemma-real/config.json
+	rm -rf out/bases/nothing out/bases/nothing-random
+	$(RUN) $(VENV)/bin/python -m cluster.bench.real_study base
+
+study-real: out/bases/gemma-real/config.json out/bases/gemma-24k/config.json out/bases/nothing/config.json  ## arms x seeds on AdvertiseGen, KOBE, Amazon; seven hours of two idle cores; docs/results/real.md
+	$(RUN) $(VENV)/bin/python -m cluster.bench.real_study run
 
 test: install  ## every test, Ray included
 	$(RUN) $(VENV)/bin/python -m pytest

@@ -142,7 +142,9 @@ def adapt(
         raise AlreadyExists(f"{out} exists; name another folder or remove it")
     import torch
 
-    from train_app.pretraining.adapting import adapt_base
+    from common.features.snapshot import Snapshot
+    from common.packs.load import load_pack
+    from train_app.pretraining.adapting import adapt_base, all_reasons
     from train_app.pretraining.loop import PretrainingConfig
 
     torch.set_num_threads(threads)
@@ -162,11 +164,14 @@ def adapt(
             )
 
     config = PretrainingConfig(learning_rate=learning_rate, batch_rows=batch_rows, row_len=row_len, blocks_share=0.0)
-    made = adapt_base(source, snapshots, out, config=config, steps=steps, seed=seed, pack=pack, on_step=on_step)
-    notice = ADAPT_NOTICE.format(source=source, snapshots="\n".join(f"    {digest}" for digest in made.snapshots), steps=steps)
+    vocabulary, opened = load_pack(pack).vocabulary, [Snapshot.open(name) for name in snapshots]
+    reasons = [one for snapshot in opened for one in all_reasons(snapshot, vocabulary=vocabulary)]
+    made = adapt_base(source, reasons, out, vocabulary=vocabulary, config=config, steps=steps, seed=seed, on_step=on_step)
+    digests = [snapshot.manifest.digest for snapshot in opened]
+    notice = ADAPT_NOTICE.format(source=source, snapshots="\n".join(f"    {digest}" for digest in digests), steps=steps)
     (out / "NOTICE.md").write_text(notice, encoding="utf-8")
     if as_json:
-        typer.echo(json.dumps({"base": str(out), **asdict(made)}))
+        typer.echo(json.dumps({"base": str(out), **asdict(made), "snapshots": digests}))
     else:
         console.print(
             f"{out}: perplexity a token on {made.num_held_out} held-out reasons {made.before:.2f} -> {made.after:.2f}; "

@@ -5,6 +5,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -83,23 +84,31 @@ def _json_line(who: str, progress: "Progress") -> None:
 
 @contextmanager
 def live_lines() -> "Iterator[tuple[Callable[[str, Progress], None], Callable[[SeedResult, Summary], None]]]":
-    """What each arm is at; a line that stays for each seed that is done."""
-    now: dict[str, str] = {}
+    """What each arm is at; a line that stays for each seed that is done. Without a terminal: when each stage began, a line each."""
+    now: dict[str, Progress] = {}
     lock = threading.Lock()
-    with Live(console=Console(stderr=True), auto_refresh=False) as live:
+    console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
+    with Live(console=console, auto_refresh=False) as live:
 
         def show(who: str, progress: "Progress") -> None:
             with lock:
-                now[who] = f"{progress.stage} {progress.step}/{progress.total} {progress.note}".rstrip()
-                live.update(Group(*(Text(f"  {name:<10} {line}") for name, line in now.items())), refresh=True)
+                if not console.is_terminal and (who not in now or now[who].stage != progress.stage):
+                    console.print(f"{datetime.now():%H:%M:%S}  {who:<10} {progress.stage}, {progress.total} steps")
+                now[who] = progress
+                if console.is_terminal:
+                    live.update(Group(*(Text(f"  {name:<10} {_line(one)}") for name, one in now.items())), refresh=True)
 
         def on_seed(result: "SeedResult", summary: "Summary") -> None:
             with lock:
                 now.clear()
                 shares = "  ".join(f"{name} {arm.texts['decoded'].outcomes['success'].share:.3f}" for name, arm in result.arms.items())
-                live.console.print(f"seed {result.seed}: success under own decoding: {shares}", highlight=False, markup=False)
+                console.print(f"seed {result.seed}: success under own decoding: {shares}")
 
         yield show, on_seed
+
+
+def _line(progress: "Progress") -> str:
+    return f"{progress.stage} {progress.step}/{progress.total} {progress.note}".rstrip()
 
 
 def tell(config: "StudyConfig", summary: "Summary") -> None:

@@ -8,13 +8,13 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from common.domain.controls import ControlVocabulary
 from common.errors import BadInput
 from common.features.snapshot import Snapshot
 from common.language.base_model import LanguageModel, load_base
 from common.language.prompt import build_prompt
 from common.language.tokens import encode_example
-from common.packs.load import load_pack
-from train_app.data.examples import RowProblem, examples
+from train_app.data.examples import Example, RowProblem, examples
 from train_app.pretraining.loop import Encoded, PretrainingConfig, measure, rows, save, train
 
 HELD_OUT = 300
@@ -30,40 +30,33 @@ class Adapted:
     num_read: int
     num_too_long: int
     """Reasons that no row holds; they were left out."""
-    snapshots: tuple[str, ...]
-    """Digests of what was read."""
 
 
 def adapt_base(
     source: str,
-    snapshots: Sequence[str],
+    reasons: Sequence[Example],
     out: Path,
     *,
+    vocabulary: ControlVocabulary,
     config: PretrainingConfig,
     steps: int,
     seed: int,
-    pack: str = "shop",
     on_step: Callable[[int, float, int], None],
 ) -> Adapted:
-    """Writes the base to `out`, in bf16. The same seed, steps, threads and machine give the same bytes.
+    """Writes the base to `out`, in bf16. The same reasons, seed, steps, threads and machine give the same bytes.
 
-    Raises BadInput where the snapshots have too few reasons, or none fits into `config.row_len` tokens.
+    Raises BadInput where there are too few reasons, or none fits into `config.row_len` tokens.
     """
     language = load_base(source, dtype="float32")
-    encoded: list[Encoded] = []
-    digests = []
-    for name in snapshots:
-        snapshot = Snapshot.open(name)
-        digests.append(snapshot.manifest.digest)
-        encoded += _encoded(language, snapshot, pack=pack)
+    encoded = [_encoded(one, language, vocabulary) for one in reasons]
     random.Random(f"held out/{seed}").shuffle(encoded)
     num_held_out = min(HELD_OUT, len(encoded) // 10)
     held_out, rest = encoded[:num_held_out], encoded[num_held_out:]
     read = [one for one in rest if len(one.ids) <= config.row_len]
     if not read:
         raise BadInput(
-            f"{', '.join(snapshots)}: got {len(encoded)} reasons, none left to read beside {num_held_out} held out within row_len "
-            f"{config.row_len}; expected thousands. Import more, or raise row_len"
+            f"got {len(encoded)} reasons, none left to read beside {num_held_out} held out within row_len {config.row_len}; expected "
+            "thousands. Import more, or raise row_len"
         )
     language.model.set_attn_implementation("eager")  # as in make_starter
     before = measure(language.model, held_out, end_id=language.eos_id)
@@ -71,20 +64,22 @@ def adapt_base(
     train(language.model, batches, config=config, progress=lambda step: step / steps, on_step=on_step)
     save(language.model, language.tokenizer, out)
     after = measure(language.model, held_out, end_id=language.eos_id)
-    return Adapted(before.perplexity, after.perplexity, len(held_out), len(read), len(rest) - len(read), tuple(digests))
+    return Adapted(before.perplexity, after.perplexity, len(held_out), len(read), len(rest) - len(read))
 
 
-def _encoded(language: LanguageModel, snapshot: Snapshot, *, pack: str) -> list[Encoded]:
-    vocabulary = load_pack(pack).vocabulary
+def all_reasons(snapshot: Snapshot, *, vocabulary: ControlVocabulary) -> list[Example]:
+    """Every annotated reason of another shop, whatever it would serve there. Raises BadInput where one cannot be read."""
     problems: list[RowProblem] = []
-    found = []
-    for example in examples(snapshot, vocabulary=vocabulary, problems=problems):
-        ids = encode_example(build_prompt(example.context, vocabulary=vocabulary), example.text, language)
-        found.append(Encoded(ids=ids.ids, given=ids.prompt_len))
+    found = list(examples(snapshot, vocabulary=vocabulary, problems=problems))
     if problems:
         first = problems[0]
         raise BadInput(f"{len(problems)} reasons of the snapshot cannot be read; the first, product {first.product_id}: {first.problem}")
     return found
+
+
+def _encoded(reason: Example, language: LanguageModel, vocabulary: ControlVocabulary) -> Encoded:
+    ids = encode_example(build_prompt(reason.context, vocabulary=vocabulary), reason.text, language)
+    return Encoded(ids=ids.ids, given=ids.prompt_len)
 
 
 def _endless(read: Sequence[Encoded], seed: int) -> Iterator[Encoded]:

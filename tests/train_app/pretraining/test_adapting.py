@@ -6,8 +6,10 @@ import pytest
 
 from cluster.cli import main
 from common.errors import BadInput
+from common.features.snapshot import Snapshot
 from common.language.base_model import base_digest, load_base
-from train_app.pretraining.adapting import adapt_base
+from common.packs.load import load_pack
+from train_app.pretraining.adapting import adapt_base, all_reasons
 from train_app.pretraining.loop import PretrainingConfig
 
 CONFIG = PretrainingConfig(row_len=256, batch_rows=2, learning_rate=5e-3, blocks_share=0.0)
@@ -15,10 +17,12 @@ CONFIG = PretrainingConfig(row_len=256, batch_rows=2, learning_rate=5e-3, blocks
 
 def adapted(tiny_shop, out, *, config=CONFIG, steps=6):
     told = []
+    vocabulary = load_pack("shop").vocabulary
     made = adapt_base(
         tiny_shop.base.source,
-        [tiny_shop.data.snapshot],
+        all_reasons(Snapshot.open(tiny_shop.data.snapshot), vocabulary=vocabulary),
         out,
+        vocabulary=vocabulary,
         config=config,
         steps=steps,
         seed=1,
