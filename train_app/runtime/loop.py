@@ -31,12 +31,13 @@ from train_app.runtime.checkpoint import report, resumed, settled
 from train_app.runtime.continuing import begun_with, regenerated, writes_again
 from train_app.runtime.final_evaluation import CHOSEN, final_evaluation
 from train_app.runtime.setting_up import open_workbench, pack_digest
-from train_app.runtime.start import Start, begun
+from train_app.runtime.start import COST, Start, begun
 from train_app.runtime.tracking import read_story
 from train_app.stages.discriminator.training import GROUP
 from train_app.stages.parallel import CPU, Parallel
 from train_app.stages.plan import run_stages
 from train_app.stages.state import OnProgress, Progress, State
+from train_app.stages.validation import mapped
 from train_app.stages.workbench import Workbench
 
 SETTING_UP = "setting up"
@@ -86,9 +87,14 @@ def train(payload: dict[str, object]) -> dict[str, JsonValue]:
             told = "runtime.bf16 was asked for and this processor has none: training goes on in float32"
             on_progress(Progress(stage=SETTING_UP, step=0, total=0, note=told))
         state, told = resumed(inputs=inputs, parallel=parallel, start=lambda: begun(task.start, inputs=inputs))
+        for stage, seconds in mapped(state.values.get(COST)).items():
+            cost[stage] = cost.get(stage, 0.0) + float(str(seconds))
         for progress in started(state, story, workers=parallel.world_size, most=config.runtime.num_workers, told=told):
             on_progress(progress)
-        save = partial(report, parallel=parallel)
+
+        def save(state: State) -> None:
+            report(state.with_values({COST: {**cost}}), parallel=parallel)
+
         state = run_stages(state, config, on_progress, bench=bench, save=save, until=task.until)
         settled()
         if not parallel.leads:

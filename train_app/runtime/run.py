@@ -113,7 +113,8 @@ class Halted(Frozen):
     selected: str | None = Field(None, description="candidate that would ship; null before the stage `selection`")
     stopped: str | None = Field(None, description="why a guard ended the adversarial rounds")
     core_seconds: dict[str, float] = Field(
-        default_factory=dict, description="stage -> processor seconds of the first worker since it started last; the first holds its set-up"
+        default_factory=dict,
+        description="stage -> processor seconds of the first worker, those before its checkpoint where it was killed included",
     )
 
 

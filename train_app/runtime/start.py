@@ -17,6 +17,8 @@ from train_app.stages.discriminator.training import GROUP
 from train_app.stages.state import State
 from train_app.stages.validation import SFT, STUDY_ADAPTER, STUDY_ALPHA, STUDY_RULER, STUDY_SEED, candidate
 
+COST = "core_seconds"
+"""Value of a kept state: stage -> processor seconds of the first worker until then, of this run's own stages."""
 SHARED_UNTIL = "discriminator"
 """The last stage that runs of a study may share."""
 
@@ -60,7 +62,7 @@ def begun(start: Start | None, *, inputs: str) -> State:
     """The state that a new run begins with."""
     if start is None:
         return State(inputs)
-    state = replace(read(start.state), inputs=inputs).with_values({STUDY_SEED: start.ruler.inputs})
+    state = replace(read(start.state), inputs=inputs).with_values({STUDY_SEED: start.ruler.inputs, COST: {}})
     ruler = read(start.ruler)
     if ruler.values.get("discriminator_blind"):
         return state

@@ -12,6 +12,7 @@ from train_app.stages.discriminator.risk import control_risk, stage_name
 from train_app.stages.discriminator.training import GROUP, train_discriminator
 from train_app.stages.filtering import collect_best, train_on_best
 from train_app.stages.pool import collect, num_chunks
+from train_app.stages.selection import STAGE as SELECTION
 from train_app.stages.selection import select
 from train_app.stages.sft import STAGE as SFT_STAGE
 from train_app.stages.sft import length, sft
@@ -145,7 +146,7 @@ def plan(config: TrainConfig, bench: Workbench, *, on_progress: OnProgress, save
             fit_again = fitted(f"{name} discriminator", steps=config.discriminator.refresh_steps, when=lambda s: sees(s) and stale(s))
             steps += fit_again
         steps += [*filtered(name), measured(name)]
-    steps.append(Step("selection", selection_of("selection"), Work()))
+    steps.append(Step(SELECTION, selection_of(SELECTION), Work()))
     steps += fitted("final discriminator", steps=config.discriminator.refresh_steps, when=stale)
     num = min(config.calibration.rows, len(bench.splits.calibration))
     work = Work(written=num, read=4 * num)

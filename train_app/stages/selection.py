@@ -10,6 +10,8 @@ from train_app.stages.state import OnProgress, Progress, State
 from train_app.stages.validation import SFT, candidate, mapped
 from train_app.stages.workbench import Workbench
 
+STAGE = "selection"
+
 
 def choose(successes: Mapping[str, Sequence[bool]], *, standard_errors: float) -> str:
     """The best name, or SFT where nothing beats it by more than `standard_errors` of the paired difference. Ties go to the earlier one."""

@@ -61,6 +61,7 @@ class Shown(Frozen):
 class ArmResult(Frozen):
     run: str
     selected: str = Field(description="candidate that selection on validation took; sft: nothing was better")
+    policy: str = Field(description="candidate that is measured: the last that a round left; sft where none did")
     core_seconds: dict[str, float] = Field(description="stage -> processor seconds of this arm's own stages")
     validation: dict[str, dict[str, float]] = Field(description="candidate -> its figures on validation: the learning curve")
     discriminator: dict[str, list[float]] = Field(
@@ -68,19 +69,24 @@ class ArmResult(Frozen):
     )
     search: list[Searched]
     decoding: DecodingParams
+    varied: bool = Field(description="whether a decoding kept the study's distinct_floor on validation; else the most varied was taken")
     texts: dict[str, Texts] = Field(description="how they were taken -> texts")
-    auc: float | None = Field(None, description="discriminator, judge-broken against judge-clean among sampled texts that pass the checks")
+    measuring_core_seconds: float = 0.0
+    auc: float | None = Field(
+        None, description="the start's discriminator, judge-broken against judge-clean among sampled texts that pass the checks"
+    )
     likelihood_auc: float | None = Field(None, description="the same of the samples' own log-likelihood")
     reliability: list[tuple[float, float, int]] = Field(
-        default_factory=list, description="(mean score, share clean, texts) by bin of score"
+        default_factory=list, description="(mean score of the start's discriminator, calibrated; share clean, texts) by bin of score"
     )
     shown: list[Shown] = Field(default_factory=list)
 
     @property
     def figures(self) -> dict[str, float]:
-        """All that a bar may ask: TAKEN.NAME, auc, likelihood_auc."""
+        """All that a bar may ask: TAKEN.NAME, auc, likelihood_auc; made, varied: 1 where a round left a policy, a decoding was varied."""
         found = {f"{taken}.{name}": bits.share for taken, texts in self.texts.items() for name, bits in texts.outcomes.items()}
         found |= {f"{taken}.{name}": value for taken, texts in self.texts.items() for name, value in texts.figures.items()}
+        found |= {"made": float(self.policy != "sft"), "varied": float(self.varied)}
         return found | {name: value for name in ("auc", "likelihood_auc") if (value := getattr(self, name)) is not None}
 
 
@@ -90,11 +96,18 @@ class SeedResult(Frozen):
     study: str = Field(description="digest of the configuration")
     data: str = Field(description="digest of the snapshot")
     base: str = Field(description="digest of the base")
+    start: str = Field(description="digest of the shared start: configuration, data, base, pack, prompt, seed")
     seed: int
     commit: str
     machine: str
-    seconds: float
-    start_core_seconds: dict[str, float] = Field(description="stage of the shared start -> processor seconds of one of its workers")
+    seconds: float = Field(description="wall clock of the attempt that ended it; one that was killed before is not in it")
+    start_core_seconds: dict[str, float] = Field(description="stage of the shared start -> processor seconds of the first of its workers")
     prompts: list[str] = Field(description="example ids of the test rows, in the order of all outcomes")
     reference: Texts = Field(description="what people wrote for the same prompts")
     arms: dict[str, ArmResult]
+
+    @property
+    def core_minutes(self) -> float:
+        """Of the trainings' first workers and of measuring, kills included; what a killed stage did after its last checkpoint is not."""
+        arms = sum(sum(one.core_seconds.values()) + one.measuring_core_seconds for one in self.arms.values())
+        return (sum(self.start_core_seconds.values()) + arms) / 60

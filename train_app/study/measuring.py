@@ -1,7 +1,7 @@
 """What an arm is worth on test: sampled, under its own decoding, and with the discriminator choosing. The ground truth is asked here."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -16,9 +16,10 @@ from train_app.data.examples import Example
 from train_app.evaluation.evaluate import perplexity
 from train_app.evaluation.measures import of_attributes, of_texts
 from train_app.evaluation.truth import Faults, TruthName, faults_of
+from train_app.stages.discriminator.calibration import calibrate
 from train_app.stages.discriminator.training import GROUP, judged_as, log_real_of
 from train_app.stages.state import State
-from train_app.stages.validation import RULER, STUDY_RULER, loaded, read_as_ruler
+from train_app.stages.validation import SFT, STUDY_RULER, STUDY_SEED, candidate, loaded, read_as_ruler
 from train_app.stages.workbench import Answer, Workbench, written
 from train_app.study.config import StudyConfig
 from train_app.study.figures import CHOSEN, DECODED, SAMPLED, Bits, Searched, Shown, Texts
@@ -32,6 +33,7 @@ PAGE = 256
 class Measured:
     search: list[Searched]
     decoding: DecodingParams
+    varied: bool
     texts: dict[str, Texts]
     auc: float | None
     likelihood_auc: float | None
@@ -40,12 +42,12 @@ class Measured:
 
 
 def measure(state: State, config: StudyConfig, *, bench: Workbench, seed: int, truth: TruthName | None) -> Measured:
-    """Of the policy in `state`. All arms of a seed write under one name, hence from the same random numbers: outcomes pair."""
+    """Of the policy in `state`. All arms of a seed write under one name, hence from the same random numbers: outcomes pair. One
+    discriminator reads the texts of all, the start's: an arm's own would have learnt beside what it judges."""
     bench.load(state.group("policy"))
     writer = _Writer(bench, f"study {config.name} {seed}")
-    discriminator = loaded(state.group(GROUP), bench)
     examples = bench.splits.test[: config.prompts]
-    search, decoding = searched(state, config, writer)
+    search, decoding, varied = searched(state, config, writer)
     bench.load(state.group("policy"))
 
     sampled = writer(examples, config.train.decoding.model_copy(update={"temperature": 1.0, "top_p": 1.0, "top_k": 0}), k=1)
@@ -57,17 +59,18 @@ def measure(state: State, config: StudyConfig, *, bench: Workbench, seed: int, t
         texts[taken] = _texts(said, examples, outcomes[taken], seed=seed)
     figures = {name: one.value for name, one in perplexity(writer.plain(decoding), examples[:PERPLEXITY_ROWS], seed=seed).items()}
     texts[DECODED] = texts[DECODED].model_copy(update={"figures": {**texts[DECODED].figures, **figures}})
-    if config.best_of_prompts:
-        asked = examples[: config.best_of_prompts]
-        groups = writer(asked, decoding, k=config.best_of)
-        said = [best.text for best in chosen(groups, asked, bench, discriminator)]
+    asked = examples[: config.best_of_prompts]
+    groups = writer(asked, decoding, k=config.best_of)
+    ruler = ruler_of(state, config, bench)
+    if asked:
+        said = [best.text for best in chosen(groups, asked, bench, ruler)]
         texts[CHOSEN] = _texts(said, asked, judged(said, asked, bench, faults_of(truth)), seed=seed)
-    reads = _discriminator(sampled, examples, outcomes[SAMPLED], discriminator) if truth else (None, None, [])
+    reads = _discriminator(sampled, examples, outcomes[SAMPLED], ruler) if truth and ruler else (None, None, [])
     shown = [
         Shown(product=example.context.product.title, controls=dict(example.context.controls), text=group[0].text, success=success)
         for example, group, success in list(zip(examples, firsts, outcomes[DECODED]["success"], strict=True))[: config.shown]
     ]
-    return Measured(search, decoding, texts, *reads, shown)
+    return Measured(search, decoding, varied, texts, *reads, shown)
 
 
 def reference(config: StudyConfig, *, bench: Workbench, seed: int, truth: TruthName | None) -> Texts:
@@ -92,15 +95,43 @@ class _Writer:
         return groups
 
 
-def searched(state: State, config: StudyConfig, writer: _Writer) -> tuple[list[Searched], DecodingParams]:
-    """Every decoding on the same validation rows, and the best by joint success among those varied enough; the most varied where none is.
+@dataclass(frozen=True, slots=True)
+class Ruler:
+    """A discriminator and the bench under whose merged policy it reads."""
+
+    bench: Workbench
+    discriminator: Discriminator
+
+    def log_real(self, answers: Sequence[Answer]) -> list[float]:
+        return log_real_of(self.discriminator, judged_as(self.bench, answers))
+
+    def score(self, answers: Sequence[Answer]) -> list[float]:
+        texts = judged_as(self.bench, answers)
+        return self.discriminator.score([one.features for one in texts], [one.controls for one in texts])
+
+
+def ruler_of(state: State, config: StudyConfig, bench: Workbench) -> Ruler | None:
+    """The start's discriminator, calibrated on the start's samples. `bench` reads as SFT from now on. None where the start's was blind."""
+    weights = state.group(STUDY_RULER)
+    if not weights:
+        return None
+    own = state.with_group(GROUP, weights).with_group("policy", state.group(candidate(SFT)))
+    shared = replace(bench, run=str(state.values[STUDY_SEED]))
+    calibrated = calibrate(own, config.train.calibration, lambda told: None, bench=shared, save=lambda kept: None)
+    read_as_ruler(state, bench)
+    return Ruler(bench, loaded(calibrated.group(GROUP), bench))
+
+
+def searched(state: State, config: StudyConfig, writer: _Writer) -> tuple[list[Searched], DecodingParams, bool]:
+    """Every decoding on the same validation rows, and the best by joint success among those varied enough; the most varied where none is,
+    and whether one was.
 
     Joint success is what selection uses: the checks pass and the ruler, the first discriminator, accepts. No ground truth is asked.
     """
     bench = writer.bench
     examples = bench.splits.validation[: config.search_prompts]
     real = [example.text for example in examples]
-    ruler = state.group(STUDY_RULER) or state.group(RULER)
+    ruler = state.group(STUDY_RULER)
     drawn = []
     for decoding in config.decodings:
         groups = writer(examples, decoding, k=1)
@@ -125,18 +156,20 @@ def searched(state: State, config: StudyConfig, writer: _Writer) -> tuple[list[S
     ]
     varied = [one for one in found if one.distinct_2 >= config.distinct_floor]
     best = max(varied, key=lambda one: one.joint) if varied else max(found, key=lambda one: one.distinct_2)
-    return found, best.decoding
+    return found, best.decoding, bool(varied)
 
 
-def chosen(
-    groups: Sequence[Sequence[Candidate]], examples: Sequence[Example], bench: Workbench, discriminator: Discriminator
-) -> list[Candidate]:
-    """The discriminator's best among what passes the checks, the first candidate where nothing does."""
+def chosen(groups: Sequence[Sequence[Candidate]], examples: Sequence[Example], bench: Workbench, ruler: Ruler | None) -> list[Candidate]:
+    """The ruler's best among what passes the checks; the first candidate where nothing does, the first that passes without a ruler."""
+    passing = [[one for one in group if _passes(one.text, example, bench)] for group, example in zip(groups, examples, strict=True)]
+    if ruler is None:
+        return [good[0] if good else group[0] for good, group in zip(passing, groups, strict=True)]
+    answers = [Answer(example.context, written(one)) for good, example in zip(passing, examples, strict=True) for one in good]
+    scores = iter(ruler.log_real(answers) if answers else [])
     best = []
-    for group, example in zip(groups, examples, strict=True):
-        passing = [one for one in group if _passes(one.text, example, bench)]
-        scores = _log_real(passing, [example] * len(passing), discriminator)
-        best.append(passing[int(np.argmax(scores))] if passing else group[0])
+    for good, group in zip(passing, groups, strict=True):
+        scored = [next(scores) for _ in good]
+        best.append(good[int(np.argmax(scored))] if good else group[0])
     return best
 
 
@@ -175,13 +208,8 @@ def _passes(text: str, example: Example, bench: Workbench) -> bool:
     return bench.checker.judge(text, context=example.context, score=None).checks_passed
 
 
-def _log_real(candidates: Sequence[Candidate], examples: Sequence[Example], discriminator: Discriminator) -> list[float]:
-    features = [one.features for one in candidates if one.features is not None]
-    return discriminator.log_real(features, [one.context.controls for one in examples]) if features else []
-
-
 def _discriminator(
-    groups: Sequence[Sequence[Candidate]], examples: Sequence[Example], outcomes: dict[str, list[bool]], discriminator: Discriminator
+    groups: Sequence[Sequence[Candidate]], examples: Sequence[Example], outcomes: dict[str, list[bool]], ruler: Ruler
 ) -> tuple[float | None, float | None, list[tuple[float, float, int]]]:
     """Whether the score knows, among samples that pass the checks, what only the truth does: (AUC, AUC of the samples' own
     log-likelihood, reliability by bins of equal mass)."""
@@ -190,9 +218,8 @@ def _discriminator(
     if clean.all() or not clean.any():
         return None, None, []
     texts = [groups[row][0] for row in rows]
-    features = [one.features for one in texts if one.features is not None]
-    scores = np.array(discriminator.score(features, [examples[row].context.controls for row in rows]))
-    sure = np.array([one.log_likelihood for one in features])
+    scores = np.array(ruler.score([Answer(examples[row].context, written(groups[row][0])) for row in rows]))
+    sure = np.array([one.features.log_likelihood for one in texts if one.features is not None])
     bins = [part for part in np.array_split(np.argsort(scores, kind="stable"), NUM_BINS) if len(part)]
     reliability = [(float(scores[part].mean()), float(clean[part].mean()), len(part)) for part in bins]
     return auc(scores[clean], scores[~clean]), auc(sure[clean], sure[~clean]), reliability

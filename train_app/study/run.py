@@ -11,7 +11,7 @@ from train_app.study.config import StudyConfig
 from train_app.study.figures import SeedResult
 from train_app.study.report import render
 from train_app.study.summary import Summary, summarise
-from train_app.study.unit import Tell, run_seed
+from train_app.study.unit import Tell, run_seed, start_digest
 
 SUMMARY, REPORT = "summary.json", "report.html"
 
@@ -57,11 +57,12 @@ def kept(file: Path, config: StudyConfig) -> SeedResult:
         "study": config.digest,
         "data": Snapshot.open(train.data.snapshot).manifest.digest,
         "base": source_digest(train.base.source),
+        "start": start_digest(config, seed=result.seed),
     }
     for name, digest in expected.items():
         if (found := getattr(result, name)) != digest:
             raise ConfigError(
-                f"{file}: {name} {found[:12]}, and this study has {digest[:12]}: it was made by another configuration, data or base. "
-                "Name another folder with --results, or remove the file"
+                f"{file}: {name} {found[:12]}, and this study has {digest[:12]}: it was made by another configuration, data, base, pack or "
+                "prompt. Name another folder with --results, or remove the file"
             )
     return result

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from pydantic import Field
+from scipy.stats import ttest_ind
 
 from common.config import Frozen
 from common.metrics.comparison import Difference, hierarchical_difference, holm
@@ -50,7 +51,8 @@ class Summary(Frozen):
     judge_gain_low: float | None
     a_a: Difference | None = Field(
         None,
-        description="success of the first baseline with one seed minus the same with another, seeds in pairs: its interval should hold 0",
+        description="success of the first baseline with the odd seeds minus the same with the even ones: its interval should hold 0. "
+        "Welch's, over seeds, which need not have answered the same prompts; null with fewer than two of each",
     )
     comparisons: list[Comparison]
     p_values: dict[str, float] = Field(description="of the primary comparisons, after Holm's correction")
@@ -116,12 +118,15 @@ def summarise(config: StudyConfig, results: Sequence[SeedResult]) -> Summary:
 
 
 def _a_a(config: StudyConfig, results: Sequence[SeedResult]) -> Difference | None:
-    """Null where fewer than two seeds answered the same prompts."""
-    pairs = [(one, other) for one, other in zip(results[::2], results[1::2], strict=False) if one.prompts == other.prompts]
-    if not pairs:
+    shares = [one.arms[config.baselines[0]].texts[DECODED].outcomes["success"].share for one in results]
+    odd, even = shares[::2], shares[1::2]
+    if len(even) < 2:
         return None
-    rows = np.array([[one.arms[config.baselines[0]].texts[DECODED].outcomes["success"].array for one in pair] for pair in pairs], float)
-    return hierarchical_difference(rows[:, 0], rows[:, 1], rounds=config.rounds)
+    test = ttest_ind(odd, even, equal_var=False)
+    low, high = map(float, test.confidence_interval(0.95))
+    value = float(np.mean(odd) - np.mean(even))
+    n = len(results[0].prompts)
+    return Difference(value=value, low=low, high=high, t_low=low, t_high=high, p=float(test.pvalue), by_seed=shares, n=n)
 
 
 def _means(results: Sequence[SeedResult], arm: str) -> dict[str, float]:

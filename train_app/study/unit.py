@@ -20,8 +20,8 @@ from train_app.runtime.run import absolute, fit_until, run_inputs
 from train_app.runtime.setting_up import open_workbench
 from train_app.runtime.start import SHARED_UNTIL, Checkpointed, Start, read, shared_part
 from train_app.runtime.tracking import read_story
-from train_app.stages.discriminator.calibration import STAGE as CALIBRATION
 from train_app.stages.parallel import Parallel
+from train_app.stages.selection import STAGE as SELECTION
 from train_app.stages.state import Progress, State
 from train_app.stages.validation import SFT, candidate, mapped
 from train_app.study.config import StudyConfig
@@ -44,14 +44,19 @@ def run_seed(config: StudyConfig, *, seed: int, tell: Tell, commit: str) -> Seed
     began = time.monotonic()
     train = absolute(config.train.model_copy(update={"seed": seed}))
     config = config.model_copy(update={"train": train})
-    storage = open_storage(f"{train.out}/studies/{config.name}/{config.digest[:12]}/seed-{seed}")
     workers = train.model_copy(update={"runtime": train.runtime.model_copy(update={"num_workers": config.concurrent})})
     started = fit_until(shared_part(workers), partial(tell, START), until=SHARED_UNTIL)
+    storage = open_storage(f"{train.out}/studies/{config.name}/seed-{seed}-{config.digest[:12]}-{started.state.inputs[:12]}")
     start = Start(state=started.state, ruler=started.state, ruler_alpha=train.lora.alpha)
     told = _kept(storage, REFERENCE, _Reference, lambda: _reference(config, started.state, seed=seed, tell=tell))
 
     def arm(name: str) -> ArmResult:
-        return _kept(storage, name.replace("'", "-prime"), ArmResult, lambda: _arm(config, name, seed=seed, start=start, tell=tell))
+        return _kept(
+            storage,
+            name.replace("'", "-prime"),
+            ArmResult,
+            lambda: _arm(config, name, seed=seed, start=start, begun=read_story(started.run_path), tell=tell),
+        )
 
     with ThreadPoolExecutor(max_workers=config.concurrent) as pool:
         arms = dict(zip(config.arms, pool.map(arm, config.arms), strict=True))
@@ -59,6 +64,7 @@ def run_seed(config: StudyConfig, *, seed: int, tell: Tell, commit: str) -> Seed
         study=config.digest,
         data=Snapshot.open(train.data.snapshot).manifest.digest,
         base=source_digest(train.base.source),
+        start=started.state.inputs,
         seed=seed,
         commit=commit,
         machine=f"{platform.machine()}, {int(ray.cluster_resources().get('CPU', 0))} logical cores",  # type: ignore[no-untyped-call]
@@ -68,6 +74,11 @@ def run_seed(config: StudyConfig, *, seed: int, tell: Tell, commit: str) -> Seed
         reference=told.texts,
         arms=arms,
     )
+
+
+def start_digest(config: StudyConfig, *, seed: int) -> str:
+    """Of the start that all arms of `seed` would share, from the data, base and pack that lie there now."""
+    return run_inputs(shared_part(absolute(config.train.model_copy(update={"seed": seed}))))
 
 
 class _Reference(Frozen):
@@ -88,20 +99,23 @@ def _kept(storage: Storage, name: str, kind: type[Kept], make: Callable[[], Kept
         return made
 
 
-def _arm(config: StudyConfig, name: str, *, seed: int, start: Start, tell: Tell) -> ArmResult:
+def _arm(config: StudyConfig, name: str, *, seed: int, start: Start, begun: list[Progress], tell: Tell) -> ArmResult:
     train = config.arm(name, seed=seed)
-    halted = fit_until(train, partial(tell, name), until=CALIBRATION, start=start)
+    halted = fit_until(train, partial(tell, name), until=SELECTION, start=start)
     story = read_story(run_place(train, run_inputs(train, start)))
-    made = _remotely(config, halted.state, train, seed=seed, who=name, tell=tell)
+    made, policy, core_seconds = _remotely(config, halted.state, train, seed=seed, who=name, tell=tell)
     return ArmResult(
         run=halted.run,
-        selected=halted.selected or "sft",
+        selected=halted.selected or SFT,
+        policy=policy,
         core_seconds=halted.core_seconds,
         validation=halted.validation,
-        discriminator=_on_fakes(story),
+        discriminator=_on_fakes([*begun, *story]),
         search=made.search,
         decoding=made.decoding,
+        varied=made.varied,
         texts=made.texts,
+        measuring_core_seconds=round(core_seconds, 1),
         auc=made.auc,
         likelihood_auc=made.likelihood_auc,
         reliability=made.reliability,
@@ -118,23 +132,29 @@ def _on_fakes(story: list[Progress]) -> dict[str, list[float]]:
     return found
 
 
-def _remotely(config: StudyConfig, state: Checkpointed, train: TrainConfig, *, seed: int, who: str, tell: Tell) -> Measured:
-    """On a core of its own, wherever the cluster has one."""
+def _remotely(
+    config: StudyConfig, state: Checkpointed, train: TrainConfig, *, seed: int, who: str, tell: Tell
+) -> tuple[Measured, str, float]:
+    """On a core of its own, wherever the cluster has one: the measures, the candidate that they are of, processor seconds."""
 
-    def task(config: StudyConfig, train: TrainConfig, state: Checkpointed) -> Measured:
+    def task(config: StudyConfig, train: TrainConfig, state: Checkpointed) -> tuple[Measured, str, float]:
+        began = time.process_time()
         bench = open_workbench(train, inputs=state.inputs, parallel=Parallel())
-        return measure(trained(read(state)), config, bench=bench, seed=seed, truth=train.evaluation.truth)
+        name, last = trained(read(state))
+        return measure(last, config, bench=bench, seed=seed, truth=train.evaluation.truth), name, time.process_time() - began
 
     tell(who, Progress(stage="test", step=0, total=1))
-    made: Measured = ray.get(ray.remote(num_cpus=1)(task).remote(config, train, state))
+    made: tuple[Measured, str, float] = ray.get(ray.remote(num_cpus=1)(task).remote(config, train, state))
     tell(who, Progress(stage="test", step=1, total=1))
     return made
 
 
-def trained(state: State) -> State:
-    """With the policy that the arm's last round left, whatever selection would ship: an arm that ships SFT would be SFT in its own name."""
-    made = [name for name in mapped(state.values.get("successes")) if name != SFT]
-    return state.with_group("policy", state.group(candidate(made[-1]))) if made else state
+def trained(state: State) -> tuple[str, State]:
+    """The candidate that the arm's last round left, as the policy, whatever selection ships: an arm that ships SFT would be SFT in its own
+    name."""
+    made = list(mapped(state.values.get("successes")))
+    last = made[-1] if made else SFT
+    return last, state.with_group("policy", state.group(candidate(last)))
 
 
 def _reference(config: StudyConfig, state: Checkpointed, *, seed: int, tell: Tell) -> _Reference:

@@ -46,7 +46,8 @@ def texts(wrong: int, bleu: float, coverage: float) -> Texts:
 def arm(wrong: int, bleu: float) -> ArmResult:
     taken = {DECODED: texts(wrong, bleu, 0.8), SAMPLED: texts(2 * wrong, bleu - 2, 0.7)}
     return ArmResult(
-        run="r", selected="sft", core_seconds={"filtering 1": 30.0, "discriminator 1": 12.0}, validation={}, search=[],
+        run="r", selected="sft", policy="filtering 1", varied=True, validation={}, search=[],
+        core_seconds={"filtering 1": 30.0, "discriminator 1": 12.0}, measuring_core_seconds=138.0,
         decoding=DecodingParams(max_new_tokens=16, temperature=0.5, top_p=0.95), texts=taken,
     )  # fmt: skip
 
@@ -55,7 +56,7 @@ def part(*seeds: tuple[int, int, float]) -> StudyPart:
     """Of seeds with that many wrong texts of A' and F, and that BLEU-4 of F."""
     made = [
         SeedResult(
-            study="s", data="d", base="b", seed=at, commit="c", machine="m", seconds=600, start_core_seconds={},
+            study="s", data="d", base="b", start="t", seed=at, commit="c", machine="m", seconds=600, start_core_seconds={},
             prompts=[f"row-{row}" for row in range(N)], reference=texts(1, 100.0, 0.86),
             arms={"A'": arm(theirs, 7.0), "F": arm(ours, bleu)},
         )
@@ -71,6 +72,7 @@ def test_figures_are_means_over_seeds_under_the_arms_own_decoding() -> None:
     assert made.means["F"]["core_seconds"] == pytest.approx(42)
     assert made.human["text.coverage"] == pytest.approx(0.86)
     assert "text.bleu4" not in made.human
+    assert made.core_minutes == [6.0, 6.0]
     assert made.decodings["F"] == ["T 0.5, top-p 0.95"] * 2
 
 

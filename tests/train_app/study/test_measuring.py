@@ -9,13 +9,17 @@ from common.domain.token_features import TokenFeatures
 from common.generation.candidates import Candidate
 from train_app.stages.discriminator.training import GROUP, weights_of
 from train_app.stages.state import State
+from train_app.stages.validation import SFT, STUDY_ADAPTER, STUDY_ALPHA, STUDY_RULER, STUDY_SEED, candidate
 from train_app.study.figures import CHOSEN, DECODED, SAMPLED
-from train_app.study.measuring import chosen, judged, measure, reference
+from train_app.study.measuring import chosen, judged, measure, reference, ruler_of
 
 
 @pytest.fixture
 def state(bench) -> State:
-    return State(bench.run).with_group("policy", bench.policy.adapter()).with_group(GROUP, weights_of(bench.new_discriminator()))
+    sft = bench.policy.adapter()
+    state = State(bench.run).with_group("policy", sft).with_group(candidate(SFT), sft)
+    state = state.with_group(STUDY_RULER, weights_of(bench.new_discriminator())).with_group(STUDY_ADAPTER, sft)
+    return state.with_values({STUDY_ALPHA: bench.policy.alpha, STUDY_SEED: "of the start"})
 
 
 def test_every_way_of_taking_texts_is_measured_on_the_same_prompts_and_twice_the_same(tiny, bench, state) -> None:
@@ -25,6 +29,20 @@ def test_every_way_of_taking_texts_is_measured_on_the_same_prompts_and_twice_the
     assert len(first.search) == 2
     assert first.decoding in tiny().decodings
     assert "reference.perplexity_token" in first.texts[DECODED].figures
+
+
+def test_all_arms_are_read_by_the_starts_discriminator_and_without_one_nothing_is_said_of_it(tiny, bench, state) -> None:
+    alone = measure(state, tiny(), bench=bench, seed=1, truth="sample_shop")
+    own = state.with_group(GROUP, weights_of(bench.new_discriminator()))
+    assert measure(own, tiny(), bench=bench, seed=1, truth="sample_shop") == alone
+    ruler = ruler_of(state, tiny(), bench)
+    assert ruler is not None
+    assert all(0 < score < 1 for score in ruler.score([bench.real(one) for one in bench.splits.test[:3]]))
+    blind = state.without_groups(STUDY_RULER)
+    assert ruler_of(blind, tiny(), bench) is None
+    measured = measure(blind, tiny(), bench=bench, seed=1, truth="sample_shop")
+    assert (measured.auc, measured.reliability) == (None, [])
+    assert measured.texts[CHOSEN].outcomes["success"].n == 4
 
 
 def test_without_a_ground_truth_the_checks_decide_and_the_facts_check_finds_what_is_made_up(bench) -> None:
@@ -43,20 +61,23 @@ def test_people_are_measured_by_the_same_rules(tiny, bench) -> None:
 
 
 def test_of_k_the_discriminators_best_that_passes_is_taken_and_the_first_where_nothing_passes(bench) -> None:
-    class Ruler:
-        def log_real(self, features, controls):
-            return [float(one.hidden_TD[0, 0]) for one in features]
+    class HigherIds:
+        def log_real(self, answers):
+            return [float(one.ids[0]) for one in answers]
 
-    def candidate(text: str, hidden: float) -> Candidate:
-        features = TokenFeatures(np.array([3], np.int32), np.full((1, 32), hidden, np.float16), np.zeros((1, 3), np.float32))
-        return Candidate(text=text, ids=(3,), num_tokens=1, mean_logprob=-1.0, min_logprob=-1.0, features=features)
+    def written(text: str, token: int) -> Candidate:
+        features = TokenFeatures(np.array([token], np.int32), np.zeros((1, 32), np.float16), np.zeros((1, 3), np.float32))
+        return Candidate(text=text, ids=(token,), num_tokens=1, mean_logprob=-1.0, min_logprob=-1.0, features=features)
 
     right = bench.splits.train[0]
-    good = [candidate("", 9.0), candidate(right.text, 0.2), candidate(right.text, 0.6)]
-    bad = [candidate("", 0.1), candidate("", 0.9)]
-    assert chosen([good, bad], [right, right], bench, Ruler()) == [good[2], bad[0]]
+    good = [written("", 9), written(right.text, 2), written(right.text, 6)]
+    bad = [written("", 1), written("", 9)]
+    assert chosen([good, bad], [right, right], bench, HigherIds()) == [good[2], bad[0]]
+    assert chosen([good, bad], [right, right], bench, None) == [good[1], bad[0]]
 
 
 def test_the_most_varied_decoding_is_taken_where_none_is_varied_enough(tiny, bench, state) -> None:
     found = measure(state, tiny(distinct_floor=100.0), bench=replace(bench), seed=1, truth=None)
     assert found.decoding == max(found.search, key=lambda one: one.distinct_2).decoding
+    assert not found.varied
+    assert measure(state, tiny(distinct_floor=0.0), bench=bench, seed=1, truth=None).varied

@@ -263,10 +263,19 @@ def train_discriminator(
 
 
 def held_out_rows(bench: Workbench, num: int, config: DiscriminatorStageConfig) -> frozenset[int]:
-    """Of the first `num` rows of its split, those that only measure it: no fit and no adversarial round learns from them."""
-    return frozenset(
-        random.Random(bench.seed("discriminator", 0, "held out")).sample(range(num), min(num, max(2, round(config.held_out * num))))
-    )
+    """Of the first `num` rows of its split, those that only measure it: no fit and no adversarial round learns from them, nor from another
+    row of their groups. Whole groups by lot, until they hold the share."""
+    groups: dict[str, list[int]] = {}
+    for index, example in enumerate(bench.splits.discriminator[:num]):
+        groups.setdefault(example.group, []).append(index)
+    order = sorted(groups)
+    random.Random(bench.seed("discriminator", 0, "held out")).shuffle(order)
+    wanted, found = min(num, max(2, round(config.held_out * num))), list[int]()
+    for group in order:
+        if len(found) >= wanted:
+            break
+        found += groups[group]
+    return frozenset(found)
 
 
 def measure(discriminator: Discriminator, shown: Sequence[Exhibit]) -> dict[str, float]:
