@@ -43,8 +43,8 @@ PUBLISHED = {
     ],
     "amazon": [
         "No published row is on this set. PETER and PEPLER on TripAdvisor, 15 words a text, their split-1 logs, set the scale alone; "
-        "their FMR asks for the feature of the very review, ours for the first of the item's features (named by two or more of its training "
-        "reviews) that the review names:",
+        "their FMR asks for the feature of the very review, ours for the first of the item's features (those that two or more of its "
+        "training reviews name) that the review names:",
         "",
         "| model | BLEU-4 | ROUGE-L F | USR | DIV | FCR | FMR |",
         "|---|---|---|---|---|---|---|",

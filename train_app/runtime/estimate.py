@@ -192,7 +192,7 @@ def measured(bench: Workbench, config: TrainConfig) -> Rates:
 
     texts = _per_second(len(contexts), write)
     usual = num_answer_tokens(rows) / len(rows)  # an untrained base does not know where to end: what it drew is measured by its tokens
-    shown = exhibits(bench, few, {index: [bench.real(example).ids] for index, example in enumerate(few)})
+    shown = exhibits(bench, few, [(index, [bench.real(example).ids]) for index, example in enumerate(few)])
     discriminator = bench.new_discriminator()
     critic = discriminator_optimiser(discriminator, learning_rate=0.0, weight_decay=0.0)
     fitted = _per_second(

@@ -167,12 +167,13 @@ def _of_sft(config: TrainConfig, bench: Workbench) -> Work:
 
 
 def _of_round(config: TrainConfig, num_rows: int) -> Work:
-    """A step draws and reads its samples, reads them once more under the reference and once more beside what the discriminator is shown."""
+    """A step draws and reads its samples, reads them once more under the reference, and reads what the discriminator is shown: a sample of
+    each prompt and as many replayed, each beside three texts."""
     round_ = config.adversarial
     prompts = min(round_.prompts, num_rows)
     samples = prompts * round_.samples
     trained = samples + round_.ce_rows * (1 + 2 * bool(round_.contrastive_weight))
-    one = Work(trained=trained, read=2 * samples + 3 * prompts, written=samples, fitted=prompts)
+    one = Work(trained=trained, read=samples + 8 * prompts, written=samples, fitted=2 * prompts)
     many = round_.steps_per_round
     return Work(many, trained=many * one.trained, read=many * one.read, written=many * one.written, fitted=many * one.fitted)
 

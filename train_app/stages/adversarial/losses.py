@@ -38,7 +38,8 @@ def discriminator_loss(kind: DiscriminatorLoss, real_B: Tensor, fake_B: Tensor, 
 
 
 def wrong_text_loss(kind: DiscriminatorLoss, wrong_B: Tensor, real_B: Tensor) -> Tensor:
-    """For texts that a person wrote and that are wrong here (perturbed, mismatched); the fake half of `discriminator_loss`."""
+    """For texts that a person wrote and that are wrong here (perturbed, mismatched): the fake half of `discriminator_loss`; of bt and wgan,
+    whose logits mean something beside each other only, against the real text."""
     match kind:
         case "bce":
             return softplus(wrong_B).mean()
@@ -47,7 +48,7 @@ def wrong_text_loss(kind: DiscriminatorLoss, wrong_B: Tensor, real_B: Tensor) ->
         case "bt":
             return -logsigmoid(real_B - wrong_B).mean()
         case "wgan":
-            return wrong_B.mean()
+            return (wrong_B - real_B).mean()
         case _:
             assert_never(kind)
 
@@ -56,13 +57,16 @@ def generator_reward(kind: DiscriminatorLoss, fake_B: Tensor) -> Tensor:
     """Larger for texts that the discriminator takes for real.
 
     bce pays log sigma(D(f)), the non-saturating form: the brief asks for it, and -BCE(D(f), 0) = -sp(D(f)) has no slope where
-    the generator is worst. The others pay the logit. All are clipped at +-5.
+    the generator is worst. hinge pays the logit, bt and wgan how far it lies above the others of its prompt. All are clipped at +-5.
+    `fake_B`: [..., samples of one prompt].
     """
     match kind:
         case "bce":
             return logsigmoid(fake_B).clamp(min=-REWARD_CLIP)
-        case "hinge" | "bt" | "wgan":
+        case "hinge":
             return fake_B.clamp(-REWARD_CLIP, REWARD_CLIP)
+        case "bt" | "wgan":
+            return (fake_B - fake_B.mean(-1, keepdim=True)).clamp(-REWARD_CLIP, REWARD_CLIP)
         case _:
             assert_never(kind)
 

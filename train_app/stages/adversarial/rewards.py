@@ -47,7 +47,7 @@ def discriminator_rewards(
     logprobs = [logits.log_softmax(-1).gather(1, codes_BC[:, at : at + 1])[:, 0] for at, logits in enumerate(out.control_logits.values())]
     codes_B = (torch.stack(logprobs, 1) * asked_BC).sum(1) / asked_BC.sum(1).clamp(min=1) if logprobs else torch.zeros_like(out.logit_B)
     return {
-        "realism": generator_reward(kind, out.logit_B).reshape(-1, samples).cpu(),
+        "realism": generator_reward(kind, out.logit_B.reshape(-1, samples)).cpu(),
         "codes": codes_B.reshape(-1, samples).cpu(),
         "logit": out.logit_B.reshape(-1, samples).cpu(),
     }

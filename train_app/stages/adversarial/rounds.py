@@ -95,16 +95,14 @@ def adversarial_round(
     while step < total and stopped is None:
         informed = discriminator_pays(vitals.accuracy, config)
         rollout = roll_out(bench, examples, discriminator, config, rows=rows, stage=stage, step=step, informed=informed)
-        fakes: dict[int, list[tuple[int, ...]]] = {}
         gathered = bench.parallel.gather_groups(
             [[(index, *written(one)) for one in group] for index, group in zip(rollout.indices, rollout.groups, strict=True)]
         )
         current = [(row[0], tuple(row[1:])) for group in gathered for row in group]
-        old = replay.draw(len(current) // 2, seed=bench.seed(stage, step, "replay"))
-        half = len(current) - len(old)
-        for index, ids in [*random.Random(bench.seed(stage, step, "fakes")).sample(current, half), *old]:
-            fakes.setdefault(index, []).append(ids)
-        shown = exhibits(bench, examples, fakes)
+        picked = random.Random(bench.seed(stage, step, "fakes"))
+        new = [(row[0], tuple(row[1:])) for row in map(picked.choice, gathered)]
+        old = replay.draw(len(new), seed=bench.seed(stage, step, "replay"))
+        shown = exhibits(bench, examples, [(index, [ids]) for index, ids in [*new, *old]])
         metrics = dict(rollout.means)
         try:
             metrics |= policy_step(
@@ -113,12 +111,12 @@ def adversarial_round(
             assert step or not starts_at_reference or metrics["kl"] < 1e-6, "the reference is not the adapter that the policy starts from"
             bench.seed_step(stage, step)
             seed = bench.seed(stage, step, "critic")
+            reading = discriminator_reading(discriminator, shown[: len(new)], bench.discriminator, bench=bench, seed=seed)
             if discriminator_learns(vitals.accuracy, config):
                 metrics |= discriminator_step(
                     discriminator, shown, critic_optimiser, bench.discriminator, bench=bench, seed=seed, step=step
                 )
-            else:
-                metrics |= discriminator_reading(discriminator, shown, bench.discriminator, bench=bench, seed=seed)
+            metrics |= reading  # of what the generator writes now, whether or not it was learnt from, and without dropout
         except TrainingDiverged as error:
             stopped = str(error)
             break

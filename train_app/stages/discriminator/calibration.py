@@ -32,7 +32,7 @@ def calibrate(
     mine = bench.parallel.mine([example.context for example in examples])
     groups = bench.write(mine, k=1, stage=STAGE, step=0, decoding=bench.served)
     rows = bench.parallel.gather_rows([list(written(group[0])) for group in groups])
-    shown = exhibits(bench, examples, {index: [tuple(ids)] for index, ids in enumerate(rows)})
+    shown = exhibits(bench, examples, [(index, [tuple(ids)]) for index, ids in enumerate(rows)])
     real, fake = [one.real for one in shown], [fake for one in shown for fake in one.fakes]
     wrong = [text for one in shown for text in (one.perturbed, one.mismatched) if text is not None]
     raw_real, raw_wrong = log_real_of(discriminator, real), log_real_of(discriminator, wrong)

@@ -54,27 +54,30 @@ def judged_as(bench: Workbench, answers: Sequence[Answer]) -> list[Judged]:
     return [Judged(one, answer.context.controls) for one, answer in zip(bench.features(answers), answers, strict=True)]
 
 
-def exhibits(bench: Workbench, examples: Sequence[Example], fakes: Mapping[int, Sequence[tuple[int, ...]]]) -> list[Exhibit]:
-    """For every example with at least one fake; features under the merged policy as it is now. With `permuted_labels` which of a context's
-    texts counts as the real one is left to chance: a discriminator that still gains from it has gained from something else."""
-    chosen = [index for index in range(len(examples)) if fakes.get(index)]
-    wrong = [_wrong(bench, examples, index) for index in chosen]
+def exhibits(bench: Workbench, examples: Sequence[Example], fakes: Sequence[tuple[int, Sequence[tuple[int, ...]]]]) -> list[Exhibit]:
+    """One for each of `fakes`: an example's number and samples for it, at least one; features under the merged policy as it is now.
+
+    With `permuted_labels` which of a context's texts counts as the real one is left to chance: a discriminator that still gains from it
+    has gained from something else.
+    """
+    wrong = [_wrong(bench, examples, index) for index, _ in fakes]
     answers: list[Answer] = []
-    for index, (swapped, elsewhere) in zip(chosen, wrong, strict=True):
-        answers += [bench.real(examples[index]), *(Answer(examples[index].context, ids) for ids in fakes[index])]
+    for (index, samples), (swapped, elsewhere) in zip(fakes, wrong, strict=True):
+        answers += [bench.real(examples[index]), *(Answer(examples[index].context, ids) for ids in samples)]
         answers += [answer for answer in (swapped, elsewhere) if answer is not None]
     texts = judged_as(bench, answers)
     if bench.discriminator.permuted_labels:
-        texts = _permuted(texts, [1 + len(fakes[i]) + sum(one is not None for one in w) for i, w in zip(chosen, wrong, strict=True)], bench)
+        sizes = [1 + len(samples) + sum(one is not None for one in pair) for (_, samples), pair in zip(fakes, wrong, strict=True)]
+        texts = _permuted(texts, sizes, bench)
     judged = iter(texts)
     return [
         Exhibit(
             real=next(judged),
-            fakes=tuple(next(judged) for _ in fakes[index]),
+            fakes=tuple(next(judged) for _ in samples),
             perturbed=None if swapped is None else next(judged),
             mismatched=None if elsewhere is None else next(judged),
         )
-        for index, (swapped, elsewhere) in zip(chosen, wrong, strict=True)
+        for (_, samples), (swapped, elsewhere) in zip(fakes, wrong, strict=True)
     ]
 
 
@@ -218,7 +221,8 @@ def train_discriminator(
         fakes.setdefault(index, []).append(ids)
     kept_apart = held_out_rows(bench, len(examples), config)
     held_out, train = (
-        exhibits(bench, examples, {index: ids for index, ids in fakes.items() if (index in kept_apart) is apart}) for apart in (True, False)
+        exhibits(bench, examples, [(index, fakes[index]) for index in sorted(fakes) if (index in kept_apart) is apart])
+        for apart in (True, False)
     )
     if len(held_out) < 2 or len(train) < 6:
         raise BadInput(f"the discriminator needs at least 8 rows of its own split; got {len(held_out) + len(train)}. Import more reasons.")

@@ -42,6 +42,16 @@ def test_bce_is_the_cross_entropy_with_one_sided_smoothing() -> None:
     assert float(discriminator_loss("bce", best, fake)) < float(discriminator_loss("bce", best + 3, fake)), "certainty is not rewarded"
 
 
+@pytest.mark.parametrize("kind", ["bt", "wgan"])
+def test_logits_without_an_anchor_are_compared_only_so_none_drifts(kind) -> None:
+    real, fake, wrong = torch.tensor([0.3, -0.2]), torch.tensor([0.1, 0.5]), torch.tensor([-0.4, 0.2])
+    for shift in (-100.0, 100.0):
+        moved = [one + shift for one in (real, fake, wrong)]
+        assert float(discriminator_loss(kind, *moved[:2])) == pytest.approx(float(discriminator_loss(kind, real, fake)), abs=1e-4)
+        assert float(wrong_text_loss(kind, moved[2], moved[0])) == pytest.approx(float(wrong_text_loss(kind, wrong, real)), abs=1e-4)
+        assert generator_reward(kind, moved[1]).tolist() == pytest.approx(generator_reward(kind, fake).tolist(), abs=1e-4)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_generator_is_paid_more_for_what_is_taken_for_real(kind) -> None:
     rewards = generator_reward(kind, torch.tensor([-4.0, 0.0, 2.0]))

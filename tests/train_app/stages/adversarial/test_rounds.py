@@ -72,6 +72,16 @@ def test_a_healthy_round_is_not_stopped(begun) -> None:
     assert len(seen) == CONFIG.steps_per_round
 
 
+def test_the_discriminator_is_shown_a_sample_of_each_prompt_and_as_many_replayed_ones(begun, monkeypatch) -> None:
+    shown, exhibits = [], rounds.exhibits
+    monkeypatch.setattr(rounds, "exhibits", lambda bench, examples, fakes: shown.append(fakes) or exhibits(bench, examples, fakes))
+    go(begun, CONFIG)
+    assert [len(fakes) for fakes in shown] == [CONFIG.prompts] + [2 * CONFIG.prompts] * (CONFIG.steps_per_round - 1)
+    assert all(len(samples) == 1 for fakes in shown for _, samples in fakes)
+    before = {(index, tuple(samples)) for fakes in shown[:1] for index, samples in fakes}
+    assert before & {(index, tuple(samples)) for fakes in shown[1:] for index, samples in fakes[CONFIG.prompts :]}
+
+
 def test_a_policy_that_grows_too_sure_is_brought_back(begun, monkeypatch) -> None:
     def certain(bench, discriminator, metrics) -> None:
         head = bench.policy.language.model.get_output_embeddings().weight

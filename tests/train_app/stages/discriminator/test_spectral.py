@@ -54,7 +54,7 @@ def test_a_bundle_gets_plain_weights_that_judge_alike(normed) -> None:
 
 def test_r1_is_lazy_and_as_heavy_as_the_steps_it_stands_for(make_bench) -> None:
     bench = make_bench()
-    fakes = {index: [bench.real(bench.splits.discriminator[index]).ids] for index in range(4)}
+    fakes = [(index, [bench.real(bench.splits.discriminator[index]).ids]) for index in range(4)]
     shown = exhibits(bench, bench.splits.discriminator, fakes)
 
     def loss(step: int, **changes: float) -> float:

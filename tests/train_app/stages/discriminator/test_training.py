@@ -38,7 +38,7 @@ def test_a_critic_that_says_the_same_of_everything_ties_everywhere(bench, monkey
 def test_permuted_labels_leave_to_chance_which_text_is_the_real_one(bench, monkeypatch) -> None:
     monkeypatch.setattr(training, "judged_as", lambda bench, answers: [Judged(answer.ids, answer.context.controls) for answer in answers])
     examples = bench.splits.discriminator
-    fakes = {row: [(row, 1), (row, 2)] for row in range(len(examples))}
+    fakes = [(row, [(row, 1), (row, 2)]) for row in range(len(examples))]
     shown = training.exhibits(bench, examples, fakes)
     null = replace(bench, discriminator=bench.discriminator.model_copy(update={"permuted_labels": True}))
     permuted = training.exhibits(null, examples, fakes)
