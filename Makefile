@@ -4,7 +4,7 @@ VENV := .venv
 RUN := OMP_WAIT_POLICY=PASSIVE TOKENIZERS_PARALLELISM=false RAY_USAGE_STATS_ENABLED=0 HF_HUB_OFFLINE=1
 PACKAGES := common train_app serve_app tune_app cluster
 
-.PHONY: install demo tune-demo study study-base study-real bench-train labels poisoning continue gpu base real test prove prove-cluster check fix starter clean
+.PHONY: install demo tune-demo study study-null study-base study-real bench-train labels poisoning continue gpu base real test prove prove-cluster check fix starter clean
 
 install: $(VENV)/installed
 
@@ -34,6 +34,9 @@ gpu: install  ## on a machine with CUDA: decoding, serving and training on its G
 
 study: out/study/snapshot/manifest.json  ## arms x seeds on the sample shop, thirty minutes a seed on two idle cores; docs/results/study
 	$(RUN) $(VENV)/bin/liyou study shop --results docs/results/study
+
+study-null: out/study/snapshot/manifest.json  ## the same with a discriminator that learns from permuted labels; docs/results/permuted
+	$(RUN) $(VENV)/bin/liyou study permuted --results docs/results/permuted
 
 out/study/snapshot/manifest.json: | install
 	$(RUN) $(VENV)/bin/liyou shop generate --seed 21 --users 800 --products 3000 --reasons 16000 --errors 0.75 --out out/study/shop

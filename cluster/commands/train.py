@@ -122,12 +122,18 @@ def config_path(name: str, *, presets: Path = PRESETS) -> Path:
 
 
 def read_with_training(name: str, model: type[Model], overrides: Sequence[str], *, presets: Path) -> Model:
-    """A study: a file or preset whose `train` may name a training's preset or file, with `overrides` in the file changing fields of it."""
+    """A study: a file or preset whose `train` may name a training's preset or file, with `overrides` in the file changing fields of it.
+    With `like` all that the file does not name is another study's."""
     path = config_path(name, presets=presets)
     content = read_yaml(path)
     if not isinstance(content, dict):
         raise ConfigError(f"{path}: expected a mapping at the top, got {type(content).__name__}")
     changes = content.pop("overrides", {})
+    if "like" in content:
+        other = read_yaml(config_path(str(content.pop("like")), presets=presets))
+        if not isinstance(other, dict) or "like" in other or "overrides" in other:
+            raise ConfigError(f"{path}: like: expected a study that stands by itself, without like and overrides")
+        content = other | content
     if isinstance(content.get("train"), str):
         content["train"] = read_yaml(config_path(content["train"]))
     if changes:

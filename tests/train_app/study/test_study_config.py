@@ -41,6 +41,18 @@ def test_packaged_studies_hold_together(name: str) -> None:
     assert not study.train.adversarial.rounds or "F" in study.arms
 
 
+def test_a_study_like_another_has_all_that_it_does_not_name_itself(tmp_path: Path) -> None:
+    shop, permuted = read_study("shop", []), read_study("permuted", [])
+    assert permuted.train.discriminator.permuted_labels
+    assert permuted.train.filtering == shop.train.filtering
+    assert (permuted.decodings, permuted.prompts) == (shop.decodings, shop.prompts)
+    assert all(permuted.arms[name].changes == shop.arms[name].changes for name in permuted.arms)
+    file = tmp_path / "mine.yaml"
+    file.write_text("name: mine\nlike: permuted\n", encoding="utf-8")
+    with pytest.raises(ConfigError, match="like: expected a study that stands by itself"):
+        read_study(str(file), [])
+
+
 DOCUMENT = (Path(__file__).resolve().parents[3] / "docs" / "study.md").read_text(encoding="utf-8")
 
 
