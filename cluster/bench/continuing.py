@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import orjson
 
+from cluster.bench.first_run import commit, folder_of, machine
 from common.errors import LiyouError
 
 if TYPE_CHECKING:
@@ -28,19 +29,25 @@ NEW = frozenset(["面霜", "口红"])
 SHARE = 0.5
 """Of the rows trained on that are old: as many as there are new ones."""
 BAR = 0.02
-USERS, PRODUCTS, REASONS = 200, 1000, 4000
+USERS, PRODUCTS, REASONS = 300, 2000, 8000
 SETTINGS = (
     "data.max_train_rows=null",
     "decoding.max_new_tokens=72",
     "decoding.temperature=0.7",
-    "sft.learning_rate=3e-3",
-    "sft.max_steps=100",
-    "sft.batch_size=24",
-    "sft.evaluate_every=50",
-    "sft.validation_rows=48",
+    "base.source=train_app/study/base",
+    "base.dtype=bfloat16",
+    "lora.rank=32",
+    "lora.alpha=64",
+    "lora.dropout=0.0",
+    "sft.learning_rate=1.5e-3",
+    "sft.max_steps=250",
+    "sft.batch_size=32",
+    "sft.evaluate_every=125",
+    "sft.validation_rows=96",
     "runtime.bf16=true",
 )
-"""Over the preset `smoke`. SFT alone changes the adapter: what it forgets is the question."""
+"""Over the preset `smoke`, on the study's base: what the starter learns in minutes is too little to be forgotten. SFT alone changes the
+adapter: what it forgets is the question."""
 ROWS = 300
 """Test rows of each kind that are asked about, at most."""
 
@@ -48,7 +55,7 @@ ROWS = 300
 def main() -> None:
     """Raises LiyouError when S on the old categories falls by more than BAR with rehearsal, figures written."""
     began = time.monotonic()
-    out = OUT.resolve()
+    out = folder_of(OUT, USERS, PRODUCTS, REASONS, SHARE, sorted(NEW), list(SETTINGS))
     rows = shops(out)
     first = train(out, "before", snapshot="old")
     going_on, share = f"continued.bundle={first}", f"continued.share={SHARE}"
@@ -65,6 +72,8 @@ def main() -> None:
         "share": SHARE,
         "bar": BAR,
         "rows": rows,
+        "commit": commit(),
+        "machine": machine(),
         "seconds": round(time.monotonic() - began),
         "old": found["old"],
         "new": found["new"],

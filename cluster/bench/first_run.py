@@ -26,6 +26,7 @@ from cluster.bench.first_run_report import Results, Served, markdown
 from cluster.commands.demo import promote, serving
 from cluster.commands.train import config_path, console_progress
 from cluster.session import connect
+from common.artifacts.digest import canonical_json, sha256_bytes
 from common.config import load_config
 from common.errors import BadInput, LiyouError
 from common.features.snapshot import Snapshot
@@ -221,6 +222,11 @@ class Clock:
         self._since = time.monotonic()
         yield
         self.told(name)
+
+
+def folder_of(out: Path, *settings: object) -> Path:
+    """Below `out`, for these settings alone: what others left there is not found again."""
+    return out.resolve() / sha256_bytes(canonical_json(list(settings)))[:12]
 
 
 def commit() -> str:

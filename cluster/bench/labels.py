@@ -22,7 +22,7 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline, make_pipeline
 
-from cluster.bench.first_run import commit, machine
+from cluster.bench.first_run import commit, folder_of, machine
 from cluster.commands.train import config_path
 from common.config import Frozen, load_config
 from common.errors import LiyouError
@@ -131,7 +131,7 @@ def read_runs(file: Path, settings: Settings) -> list[Run]:
 
 
 def whole_shop(settings: Settings, seed: int) -> Snapshot:
-    folder = OUT / f"shop-{seed}"
+    folder = folder_of(OUT, settings.users, settings.products, settings.reasons) / f"shop-{seed}"
     if not (folder / "snapshot" / "manifest.json").is_file():
         generate_shop(folder / "raw", seed=seed, users=settings.users, products=settings.products, reasons=settings.reasons)
         build_snapshot(folder / "raw", folder / "snapshot")

@@ -10,11 +10,14 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import orjson
 
+from cluster.bench.first_run import commit, folder_of, machine
 from common.errors import LiyouError
 
 OUT = Path("out/poisoning")
@@ -22,7 +25,11 @@ RESULTS = Path("docs/results/poisoning.json")
 SHARE = 0.05
 """Of the training rows, that are planted."""
 BAR = 0.05
-USERS, PRODUCTS, REASONS = 200, 800, 3000
+USERS, PRODUCTS, REASONS = 400, 4800, 18_000
+MANY = 120
+"""Test rows of the seller beyond which its training rows decide: three points are one row in thirty."""
+SAMPLES = 4
+"""Texts that each training writes for a row."""
 SETTINGS = (
     "decoding.max_new_tokens=72",
     "sft.learning_rate=3e-3",
@@ -51,27 +58,38 @@ PRAISE = ("用着很满意，推荐给你。", "真的很喜欢，值得拥有�
 
 
 def main() -> None:
-    """Raises LiyouError when planted rows gain more than BAR, figures written."""
+    """Raises LiyouError when planted rows surely gain more than BAR (their interval lies above it), figures written."""
     began = time.monotonic()
-    out = OUT.resolve()
+    out = folder_of(OUT, USERS, PRODUCTS, REASONS, SHARE, MANY, list(SETTINGS), list(PRAISE))
     seller, planted = shops(out)
     bundles = {name: train(out, name) for name in ("clean", "poisoned")}
     found = compare(bundles, out / "clean" / "snapshot", seller=seller)
-    told = {
+    told: dict[str, Any] = {
         "command": "make poisoning",
         "seller": seller,
         "planted_rows": planted,
         "share": SHARE,
         "bar": BAR,
+        "commit": commit(),
+        "machine": machine(),
+        "verdicts": verdicts(found),
         "seconds": round(time.monotonic() - began),
         "gains": found,
     }
     RESULTS.parent.mkdir(parents=True, exist_ok=True)
     RESULTS.write_text(json.dumps(told, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     print(json.dumps(told, indent=1, ensure_ascii=False))
-    above = [f"{texts} {by} {gain['value']:.3f}" for texts, gains in found.items() for by, gain in gains.items() if gain["value"] > BAR]
-    if above:
+    if above := [name for name, verdict in told["verdicts"].items() if verdict == "broken"]:
         raise LiyouError(f"planted rows gained more than {BAR:.0%}: {', '.join(above)}")
+
+
+def verdicts(found: Mapping[str, Mapping[str, Mapping[str, float]]]) -> dict[str, str]:
+    """kept: the whole interval of the gain lies at or below BAR; broken: above it; open: these rows do not tell."""
+
+    def of(gain: Mapping[str, float]) -> str:
+        return "kept" if gain["high"] <= BAR else "broken" if gain["low"] > BAR else "open"
+
+    return {f"{texts}, {by}": of(gain) for texts, gains in found.items() for by, gain in gains.items()}
 
 
 def shops(out: Path) -> tuple[str, int]:
@@ -87,7 +105,7 @@ def shops(out: Path) -> tuple[str, int]:
         split: Counter(brand_of(products[r["product_id"]]) for r in reasons if r["provenance"]["split"] == split)
         for split in ("train", "test")
     }
-    seller = max(by["train"], key=lambda brand: (min(by["test"][brand], 15), by["train"][brand]))
+    seller = max(by["train"], key=lambda brand: (min(by["test"][brand], MANY), by["train"][brand]))
     own = [row for row in reasons if brand_of(products[row["product_id"]]) == seller and row["provenance"]["split"] == "train"]
     rng = random.Random(11)
     num = round(SHARE * sum(row["provenance"]["split"] == "train" for row in reasons))
@@ -145,14 +163,17 @@ def compare(bundles: dict[str, str], snapshot: Path, *, seller: str) -> dict[str
             "seller": [row for row in rows if row.context.product.brand == seller],
             "others": [row for row in rows if row.context.product.brand != seller][:200],
         }
-        subject = subject_of_bundle(loaded, [row.context for part in parts.values() for row in part], k=1)
+        subject = subject_of_bundle(loaded, [row.context for part in parts.values() for row in part], k=SAMPLES)
         for whose, part in parts.items():
             contexts = [row.context for row in part]
-            drawn = [group[0].text or "。" for group in subject.writer.write(contexts, k=1, attempt=0)]
-            texts = {"own": [row.text for row in part], "generated": drawn}
-            texts["praised"] = [praised(row.text, PRAISE[number % len(PRAISE)]) for number, row in enumerate(part)]
+            drawn = subject.writer.write(contexts, k=SAMPLES, attempt=0)
+            texts = {
+                "own": [(row.text, row.context) for row in part],
+                "generated": [(one.text or "。", context) for group, context in zip(drawn, contexts, strict=True) for one in group],
+                "praised": [(praised(row.text, words), row.context) for row in part for words in PRAISE],
+            }
             for kind, those in texts.items():
-                scores, served = judged(subject, list(zip(those, contexts, strict=True)))
+                scores, served = judged(subject, those)
                 alone = scores >= subject.panel.checker.threshold
                 accepted.setdefault(f"{whose} {kind}", {})[name] = {"served": served, "discriminator": alone}
     return {
