@@ -114,6 +114,8 @@ def _line(progress: "Progress") -> str:
 def tell(config: "StudyConfig", summary: "Summary") -> None:
     for name, row in summary.means.items():
         print(f"{name:<10} {row['decoded.success']:.3f} success, {row['sampled.success']:.3f} at temperature 1   {config.arms[name].title}")
+        if row["varied"] < 1:
+            print(f"{'':<10} NOT VARIED: {1 - row['varied']:.0%} of its seeds found no decoding above distinct_floor")
     for bar in summary.bars:
         value = "not measured" if bar.value is None else f"{bar.value:.3f}"
         print(f"{'bar':<10} {bar.arm} {bar.figure} {value}, must lie in {bar.low} to {bar.high}{'' if bar.kept else '   NOT KEPT'}")
