@@ -35,8 +35,9 @@ gpu: install  ## on a machine with CUDA: decoding, serving and training on its G
 study: out/study/snapshot/manifest.json  ## arms x seeds on the sample shop, thirty minutes a seed on two idle cores; docs/results/study
 	$(RUN) $(VENV)/bin/liyou study shop --results docs/results/study
 
-study-null: out/study/snapshot/manifest.json  ## the same with a discriminator that learns from permuted labels; docs/results/permuted
+study-null: out/study/snapshot/manifest.json  ## the same with a discriminator that learns from permuted labels, and what F owes to real ones; docs/results/null.json
 	$(RUN) $(VENV)/bin/liyou study permuted --results docs/results/permuted
+	$(RUN) $(VENV)/bin/python -m cluster.bench.null_study
 
 out/study/snapshot/manifest.json: | install
 	$(RUN) $(VENV)/bin/liyou shop generate --seed 21 --users 800 --products 3000 --reasons 16000 --errors 0.75 --out out/study/shop
@@ -77,16 +78,17 @@ out/bases/gemma-16k/config.json: out/bases/gemma-full/config.json
 real: base  ## AdvertiseGen through every stage on the real base, and KOBE: measured, served, docs/results/first_run.md
 	$(RUN) $(VENV)/bin/python -m cluster.bench.first_run run
 
-# Vocabularies of the studies, counted on their own training rows: those of `real` above hold some of the rows that are tested here.
-out/study-real/corpus.jsonl: | install
+# Vocabularies of the studies, counted on their own training rows: those of `real` above hold some of the rows that are tested here. The
+# corpus that stands for all is the one that is written last.
+out/study-amazon/corpus.jsonl: | install
 	$(RUN) $(VENV)/bin/python -m cluster.bench.real_study data
 
-out/bases/gemma-real/config.json: out/bases/gemma-full/config.json out/study-real/corpus.jsonl
+out/bases/gemma-real/config.json: out/bases/gemma-full/config.json out/study-amazon/corpus.jsonl
 	rm -rf out/bases/gemma-real
 	$(RUN) $(VENV)/bin/liyou base trim out/bases/gemma-full --keep 16384 --out out/bases/gemma-real \
 		--corpus out/study-real/corpus.jsonl --corpus out/study-kobe/corpus.jsonl
 
-out/bases/gemma-24k/config.json: out/bases/gemma-full/config.json out/study-real/corpus.jsonl
+out/bases/gemma-24k/config.json: out/bases/gemma-full/config.json out/study-amazon/corpus.jsonl
 	rm -rf out/bases/gemma-24k
 	$(RUN) $(VENV)/bin/liyou base trim out/bases/gemma-full --keep 24576 --out out/bases/gemma-24k --corpus out/study-amazon/corpus.jsonl
 

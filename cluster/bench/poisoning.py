@@ -148,7 +148,8 @@ def train(out: Path, name: str) -> str:
 
 
 def compare(bundles: dict[str, str], snapshot: Path, *, seller: str) -> dict[str, dict[str, dict[str, float]]]:
-    """Texts -> who accepts -> what the poisoned training accepts more of than the clean one, with a paired 95 % interval."""
+    """Texts -> who accepts -> what the poisoned training accepts more of than the clean one, with a paired 95 % interval over rows, each the
+    mean of its texts. One training a side: its own chance is not in the interval."""
     from cluster.commands.evaluate import read
     from common.bundle.load import load_bundle
     from common.metrics.intervals import paired_difference
@@ -175,7 +176,9 @@ def compare(bundles: dict[str, str], snapshot: Path, *, seller: str) -> dict[str
             for kind, those in texts.items():
                 scores, served = judged(subject, those)
                 alone = scores >= subject.panel.checker.threshold
-                accepted.setdefault(f"{whose} {kind}", {})[name] = {"served": served, "discriminator": alone}
+                by_text = {"served": np.asarray(served, float), "discriminator": np.asarray(alone, float)}
+                of_row = {by: values.reshape(len(part), -1).mean(1) for by, values in by_text.items()}
+                accepted.setdefault(f"{whose} {kind}", {})[name] = of_row
     return {
         texts: {
             by: paired_difference(of["poisoned"][by], of["clean"][by]).model_dump() | {"before": float(of["clean"][by].mean())}

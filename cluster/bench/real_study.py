@@ -121,6 +121,7 @@ def run(
         raise BadInput(f"--only: got {', '.join(sorted(unknown))}; expected some of {', '.join(STUDIES)}")
     if not ids_file.is_file() or json.loads(ids_file.read_text(encoding="utf-8")) != announced():
         raise BadInput(f"{ids_file}: is not what this data, split and scoring give; write it with `ids` and commit it first")
+    collected(out)  # a seed that does not belong here is found before hours of training, not after
     for name in only or STUDIES:
         config = configured(name)
         console.rule(name, align="left")

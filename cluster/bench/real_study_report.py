@@ -34,6 +34,8 @@ ROWS = {
     "reference.perplexity_token": "perplexity a token of human text",
     "auc": "discriminator's AUC",
     "core_seconds": "core-seconds of the arm's own stages",
+    "made": "seeds whose round left a policy of its own (else SFT is measured)",
+    "varied": "seeds with a decoding that is varied enough (else the most varied is taken)",
 }
 """Figure under the arm's own decoding -> what the page calls it."""
 PUBLISHED = {
@@ -79,7 +81,7 @@ class StudyPart(Frozen):
     seeds: list[int]
     commits: list[str]
     machines: list[str]
-    core_minutes: list[float] = Field(description="of each seed, trainings and measuring")
+    core_minutes: list[float] = Field(description="of each seed, trainings and measuring, of the start that of one of its workers")
     rows: int = Field(description="unseen rows, the same for every seed")
     decodings: dict[str, list[str]] = Field(description="arm -> what was chosen for it on validation, seed by seed")
     human: dict[str, float] = Field(description="figure -> of what people wrote for the same rows; overlap with themselves is left out")
@@ -172,11 +174,12 @@ def markdown(results: RealResults) -> str:
 def section(name: str, part: StudyPart) -> list[str]:
     arms = list(part.means)
     minutes = ", ".join(f"{one:.0f}" for one in part.core_minutes)
+    over = "seeds and rows" if len(part.seeds) > 1 else "rows alone: one training an arm, whose own chance is not in it"
     lines = [
         f"## {TITLES[name]}",
         "",
-        f"{part.rows} unseen rows; seeds {', '.join(map(str, part.seeds))}, {minutes} core-minutes; mean over seeds, each arm "
-        "under its own decoding.",
+        f"{part.rows} unseen rows; seeds {', '.join(map(str, part.seeds))}, {minutes} core-minutes (of the start one worker's); "
+        "mean over seeds, each arm under its own decoding.",
         "",
         *(f"- {arm}: {title}. {'; '.join(part.decodings[arm])}" for arm, title in part.titles.items()),
         "",
@@ -189,7 +192,7 @@ def section(name: str, part: StudyPart) -> list[str]:
             lines.append(f"| {label} | {cells} | {_number(part.human.get(figure))} |")
     lines += [
         "",
-        f"Difference of {part.method}, paired by seed and row, 95 % bootstrap interval:",
+        f"Difference of {part.method}, paired by row, 95 % interval of the bootstrap over {over}:",
         "",
         "| | checks pass | hallucinated |",
         "|---|---|---|",
@@ -201,7 +204,11 @@ def section(name: str, part: StudyPart) -> list[str]:
 
 def _difference(part: StudyPart, arm: str, outcome: str) -> str:
     found = [one for one in part.comparisons if (one.second, one.taken, one.outcome) == (arm, DECODED, outcome)]
-    return f"{found[0].difference.value:+.3f} [{found[0].difference.low:+.3f}, {found[0].difference.high:+.3f}]" if found else "–"
+    if not found:
+        return "–"
+    one = found[0].difference
+    over_seeds = "" if one.t_low is None else f", t over seeds [{one.t_low:+.3f}, {one.t_high:+.3f}]"
+    return f"{one.value:+.3f} [{one.low:+.3f}, {one.high:+.3f}]{over_seeds}"
 
 
 def _number(value: float | None) -> str:

@@ -114,7 +114,7 @@ class Halted(Frozen):
     stopped: str | None = Field(None, description="why a guard ended the adversarial rounds")
     core_seconds: dict[str, float] = Field(
         default_factory=dict,
-        description="stage -> processor seconds of the first worker, those before its checkpoint where it was killed included",
+        description="stage -> processor seconds of the first worker, up to its checkpoint where it was killed; the first holds the set-up",
     )
 
 

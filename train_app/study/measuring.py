@@ -61,7 +61,7 @@ def measure(state: State, config: StudyConfig, *, bench: Workbench, seed: int, t
     texts[DECODED] = texts[DECODED].model_copy(update={"figures": {**texts[DECODED].figures, **figures}})
     asked = examples[: config.best_of_prompts]
     groups = writer(asked, decoding, k=config.best_of)
-    ruler = ruler_of(state, config, bench)
+    ruler = ruler_of(state, config, bench, calibrated=bool(truth)) if asked or truth else None
     if asked:
         said = [best.text for best in chosen(groups, asked, bench, ruler)]
         texts[CHOSEN] = _texts(said, asked, judged(said, asked, bench, faults_of(truth)), seed=seed)
@@ -110,16 +110,17 @@ class Ruler:
         return self.discriminator.score([one.features for one in texts], [one.controls for one in texts])
 
 
-def ruler_of(state: State, config: StudyConfig, bench: Workbench) -> Ruler | None:
-    """The start's discriminator, calibrated on the start's samples. `bench` reads as SFT from now on. None where the start's was blind."""
+def ruler_of(state: State, config: StudyConfig, bench: Workbench, *, calibrated: bool) -> Ruler | None:
+    """The start's discriminator, if `calibrated` on the start's samples. `bench` reads as SFT from now on. None where it was blind."""
     weights = state.group(STUDY_RULER)
     if not weights:
         return None
-    own = state.with_group(GROUP, weights).with_group("policy", state.group(candidate(SFT)))
-    shared = replace(bench, run=str(state.values[STUDY_SEED]))
-    calibrated = calibrate(own, config.train.calibration, lambda told: None, bench=shared, save=lambda kept: None)
+    if calibrated:
+        own = state.with_group(GROUP, weights).with_group("policy", state.group(candidate(SFT)))
+        shared = replace(bench, run=str(state.values[STUDY_SEED]))
+        weights = calibrate(own, config.train.calibration, lambda told: None, bench=shared, save=lambda kept: None).group(GROUP)
     read_as_ruler(state, bench)
-    return Ruler(bench, loaded(calibrated.group(GROUP), bench))
+    return Ruler(bench, loaded(weights, bench))
 
 
 def searched(state: State, config: StudyConfig, writer: _Writer) -> tuple[list[Searched], DecodingParams, bool]:

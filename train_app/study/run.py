@@ -63,6 +63,6 @@ def kept(file: Path, config: StudyConfig) -> SeedResult:
         if (found := getattr(result, name)) != digest:
             raise ConfigError(
                 f"{file}: {name} {found[:12]}, and this study has {digest[:12]}: it was made by another configuration, data, base, pack or "
-                "prompt. Name another folder with --results, or remove the file"
+                "prompt. Name another folder for the results, or remove the file"
             )
     return result

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 import numpy as np
 from pydantic import Field
-from scipy.stats import ttest_ind
 
 from common.config import Frozen
 from common.metrics.comparison import Difference, hierarchical_difference, holm
@@ -51,8 +50,8 @@ class Summary(Frozen):
     judge_gain_low: float | None
     a_a: Difference | None = Field(
         None,
-        description="success of the first baseline with the odd seeds minus the same with the even ones: its interval should hold 0. "
-        "Welch's, over seeds, which need not have answered the same prompts; null with fewer than two of each",
+        description="success of the first baseline with one seed minus the same with another, compared as two arms are: its interval "
+        "should hold 0. Seeds in pairs, an odd one left over is in none; null with fewer than two pairs",
     )
     comparisons: list[Comparison]
     p_values: dict[str, float] = Field(description="of the primary comparisons, after Holm's correction")
@@ -118,15 +117,11 @@ def summarise(config: StudyConfig, results: Sequence[SeedResult]) -> Summary:
 
 
 def _a_a(config: StudyConfig, results: Sequence[SeedResult]) -> Difference | None:
-    shares = [one.arms[config.baselines[0]].texts[DECODED].outcomes["success"].share for one in results]
-    odd, even = shares[::2], shares[1::2]
-    if len(even) < 2:
+    rows = [one.arms[config.baselines[0]].texts[DECODED].outcomes["success"].array.astype(float) for one in results]
+    pairs = len(rows) // 2
+    if pairs < 2 or any(one.prompts != results[0].prompts for one in results):
         return None
-    test = ttest_ind(odd, even, equal_var=False)
-    low, high = map(float, test.confidence_interval(0.95))
-    value = float(np.mean(odd) - np.mean(even))
-    n = len(results[0].prompts)
-    return Difference(value=value, low=low, high=high, t_low=low, t_high=high, p=float(test.pvalue), by_seed=shares, n=n)
+    return hierarchical_difference(np.array(rows[0 : 2 * pairs : 2]), np.array(rows[1 : 2 * pairs : 2]), rounds=config.rounds)
 
 
 def _means(results: Sequence[SeedResult], arm: str) -> dict[str, float]:

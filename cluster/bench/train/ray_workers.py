@@ -38,7 +38,7 @@ def main(workers: int, until: str, job: dict[str, Any]) -> dict[str, Any]:
         began = time.perf_counter()
         with connect(num_cpus=workers + 1, num_threads=job["threads"]):
             connected = time.perf_counter()
-            halted = fit_until(config, on_progress, until=until)
+            fit_until(config, on_progress, until=until)
             ended = time.perf_counter()
     stages = list(dict.fromkeys(stage for stage, _ in came))
     steps = [at for stage, at in came if stage == "sft"]
@@ -48,7 +48,6 @@ def main(workers: int, until: str, job: dict[str, Any]) -> dict[str, Any]:
         "to_first_step_s": came[0][1] - connected,
         "after_last_step_s": ended - came[-1][1],
         "stages": len(stages),
-        "stages_of_the_first_process": len(halted.core_seconds.keys() & set(stages)),
         "whole_s": ended - began,
     }
     # The last step has the validation in it.

@@ -35,11 +35,11 @@ def test_all_arms_are_read_by_the_starts_discriminator_and_without_one_nothing_i
     alone = measure(state, tiny(), bench=bench, seed=1, truth="sample_shop")
     own = state.with_group(GROUP, weights_of(bench.new_discriminator()))
     assert measure(own, tiny(), bench=bench, seed=1, truth="sample_shop") == alone
-    ruler = ruler_of(state, tiny(), bench)
+    ruler = ruler_of(state, tiny(), bench, calibrated=True)
     assert ruler is not None
     assert all(0 < score < 1 for score in ruler.score([bench.real(one) for one in bench.splits.test[:3]]))
     blind = state.without_groups(STUDY_RULER)
-    assert ruler_of(blind, tiny(), bench) is None
+    assert ruler_of(blind, tiny(), bench, calibrated=False) is None
     measured = measure(blind, tiny(), bench=bench, seed=1, truth="sample_shop")
     assert (measured.auc, measured.reliability) == (None, [])
     assert measured.texts[CHOSEN].outcomes["success"].n == 4
