@@ -148,8 +148,8 @@ def train(out: Path, name: str) -> str:
 
 
 def compare(bundles: dict[str, str], snapshot: Path, *, seller: str) -> dict[str, dict[str, dict[str, float]]]:
-    """Texts -> who accepts -> what the poisoned training accepts more of than the clean one, with a paired 95 % interval over rows, each the
-    mean of its texts. One training a side: its own chance is not in the interval."""
+    """Texts -> who accepts -> what the poisoned training accepts more of than the clean one, with a paired 95 % interval over rows, each
+    the mean of its texts. One training a side: its own chance is not in the interval."""
     from cluster.commands.evaluate import read
     from common.bundle.load import load_bundle
     from common.metrics.intervals import paired_difference
