@@ -181,11 +181,12 @@ def test_every_bound_on_the_slope_trains_and_goes_on_to_the_bit_after_a_kill(bou
 def test_a_head_on_the_base_tells_real_texts_from_samples_of_an_untrained_policy(make_bench) -> None:
     """The update is in the base only while the discriminator reads: the policy's own likelihoods stay what they were."""
     bench = bench_of(make_bench, "bce", "lora_head")
+    bench = replace(bench, splits=replace(bench.splits, discriminator=[*bench.splits.train, *bench.splits.discriminator]))
     state = State(bench.run).with_group("policy", bench.policy.adapter())
     state = collect(state, bench.splits.discriminator, quiet, stage="samples", k=1, bench=bench, save=quiet)
     answers = [bench.real(example) for example in bench.splits.discriminator]
     before = [one.log_likelihood for one in bench.features(answers)]
-    config = bench.discriminator.model_copy(update={"learning_rate": 1e-2})
-    done = train_discriminator(state, config, quiet, stage="discriminator", steps=15, bench=bench, save=quiet)
+    config = bench.discriminator.model_copy(update={"learning_rate": 1e-2, "rows": len(bench.splits.discriminator)})
+    done = train_discriminator(state, config, quiet, stage="discriminator", steps=30, bench=bench, save=quiet)
     assert done.values["discriminator_auc"]["auc_fake"] > 0.9
     assert [one.log_likelihood for one in bench.features(answers)] == before
