@@ -32,7 +32,7 @@ continue: install  ## four small trainings; what going on from a bundle with new
 gpu: install  ## on a machine with CUDA: decoding, serving and training on its GPU, docs/results/gpu.json
 	$(RUN) $(VENV)/bin/python -m cluster.bench.gpu
 
-study: out/study/snapshot/manifest.json  ## arms x seeds on the sample shop, thirty minutes a seed on two idle cores; docs/results/study
+study: out/study/snapshot/manifest.json  ## arms x seeds on the sample shop, an hour and more a seed on two idle cores; docs/results/study
 	$(RUN) $(VENV)/bin/liyou study shop --results docs/results/study
 
 study-null: out/study/snapshot/manifest.json  ## the same with a discriminator that learns from permuted labels, and what F owes to real ones; docs/results/null.json

@@ -12,9 +12,8 @@ import numpy as np
 from cluster.commands.study import read_study
 from common.errors import BadInput, LiyouError
 from common.metrics.comparison import Difference, hierarchical_difference
-from train_app.study.config import StudyConfig
 from train_app.study.figures import CHOSEN, DECODED, SAMPLED, SeedResult
-from train_app.study.run import kept
+from train_app.study.run import kept_seeds
 
 RESULTS = Path("docs/results")
 FOLDERS = {"shop": "study", "permuted": "permuted"}
@@ -22,14 +21,10 @@ FOLDERS = {"shop": "study", "permuted": "permuted"}
 
 def main() -> None:
     studies = {name: read_study(name, []) for name in FOLDERS}
-    seeds = {name: kept_seeds(config, RESULTS / FOLDERS[name]) for name, config in studies.items()}
+    seeds = {name: {one.seed: one for one in kept_seeds(config, RESULTS / FOLDERS[name])} for name, config in studies.items()}
     told = {"command": "make study-null", **compared(seeds["shop"], seeds["permuted"], method=studies["shop"].method)}
     (RESULTS / "null.json").write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
     print(json.dumps(told, indent=1))
-
-
-def kept_seeds(config: StudyConfig, folder: Path) -> dict[int, SeedResult]:
-    return {seed: kept(file, config) for seed in config.seeds if (file := folder / f"seed-{seed}.json").exists()}
 
 
 def compared(seeing: dict[int, SeedResult], blind: dict[int, SeedResult], *, method: str) -> dict[str, object]:

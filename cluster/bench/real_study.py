@@ -29,7 +29,7 @@ from train_app.data.public_datasets.amazon_reviews import import_amazon_reviews
 from train_app.data.public_datasets.kobe import import_kobe
 from train_app.runtime.setting_up import read_splits
 from train_app.study.config import StudyConfig
-from train_app.study.run import kept, study
+from train_app.study.run import kept_seeds, study
 
 if TYPE_CHECKING:
     from train_app.data.public_datasets.raw_folder import ImportReport
@@ -157,9 +157,8 @@ def collected(folder: Path) -> RealResults:
     parts = {}
     for name in STUDIES:
         config = configured(name)
-        files = [file for seed in config.seeds if (file := folder / f"real-{name}" / f"seed-{seed}.json").exists()]
-        if files:
-            parts[name] = part_of(config, [kept(file, config) for file in files])
+        if done := kept_seeds(config, folder / f"real-{name}"):
+            parts[name] = part_of(config, done)
     return RealResults(command="make study-real", commit=commit(), machine=machine(), studies=parts)
 
 

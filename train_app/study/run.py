@@ -49,6 +49,11 @@ def written(config: StudyConfig, done: Sequence[SeedResult], results: Path) -> S
     return summary
 
 
+def kept_seeds(config: StudyConfig, results: Path) -> list[SeedResult]:
+    """Those of the study's seeds that are there, in its order. Raises as `kept`."""
+    return [kept(file, config) for seed in config.seeds if (file := results / f"seed-{seed}.json").exists()]
+
+
 def kept(file: Path, config: StudyConfig) -> SeedResult:
     """Raises ConfigError where it belongs to another study."""
     result = SeedResult.model_validate_json(file.read_bytes())
