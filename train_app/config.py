@@ -230,6 +230,9 @@ class FilteringConfig(Frozen):
         "likeliest; the first (checks alone); or the ground truth's (a study's ceiling: no bundle is made of it). All but the first need "
         "no discriminator, and are a study's controls",
     )
+    drawn_for: tuple[SelectBy, ...] = Field(
+        (), description="ways to choose for which the same samples are kept too: arms of a study draw once. No bundle is made of it"
+    )
     good_enough: float | None = Field(
         None,
         ge=0,
@@ -304,7 +307,10 @@ class RuntimeConfig(Frozen):
         description="bfloat16 autocast in training forwards, where the processor has it in hardware; else float32, and the run says so",
     )
     micro_batch: int | None = Field(
-        None, ge=1, description="rows of a worker in one forward and backward pass, gradients added up; None takes all of a step at once"
+        None,
+        ge=1,
+        description="rows of a worker in one forward and backward pass, gradients added up; None takes all of a step at once. Rows of like "
+        "length go together: with 8 of 32 a step on the study's base of 3 M parameters took 1.2 core-seconds instead of 1.6",
     )
     gradient_checkpointing: bool = Field(
         False, description="keep layers' inputs only and compute the rest again in the backward pass: less memory, a third more time"
@@ -381,7 +387,7 @@ class TrainConfig(Frozen):
             raise ValueError(
                 f"lora.rank: got {self.lora.rank} with adapter adalora, which begins with half as much again; at most {MOST_ADALORA}"
             )
-        if self.filtering.select_by == "truth" and self.evaluation.truth is None:
+        if "truth" in (self.filtering.select_by, *self.filtering.drawn_for) and self.evaluation.truth is None:
             raise ValueError("filtering.select_by: truth needs evaluation.truth, which names it")
         if self.adversarial.throttle_low >= self.adversarial.throttle_high:
             raise ValueError("adversarial.throttle_low must lie below throttle_high")

@@ -78,6 +78,8 @@ def run_digest(
     del content["base"]["source"]
     if not content["evaluation"]["changes"]:
         del content["evaluation"]["changes"]  # runs from before there were any keep their names
+    if not content["filtering"]["drawn_for"]:
+        del content["filtering"]["drawn_for"]  # and these
     if content["data"]["pack"] not in shipped_names():
         del content["data"]["pack"]  # `pack_digest` says what it is
     read = {"data": data_digest, "base": base_digest, "pack": pack_digest, "prompt": PROMPT_VERSION, "state": STATE_VERSION}
@@ -141,6 +143,8 @@ def fit(
     """
     if config.filtering.select_by == "truth":
         raise errors.ConfigError("filtering.select_by: truth is a study's ceiling, and no bundle is made of it; choose discriminator")
+    if config.filtering.drawn_for:
+        raise errors.ConfigError("filtering.drawn_for: samples are kept for the arms of a study, and no bundle is made of it; leave it out")
     config = absolute(config)
     task = Task(inputs=run_inputs(config, start), pack_digest=pack_digest(config), start=start, study=study)
     returned, _ = _run(config, task, on_progress)

@@ -11,7 +11,15 @@ from pydantic import Field
 from common.artifacts.storage import for_ray
 from common.config import Frozen
 from common.domain.decoding import DecodingParams
-from train_app.config import AdversarialConfig, CalibrationConfig, EvaluationConfig, FilteringConfig, SelectionConfig, TrainConfig
+from train_app.config import (
+    AdversarialConfig,
+    CalibrationConfig,
+    EvaluationConfig,
+    FilteringConfig,
+    SelectBy,
+    SelectionConfig,
+    TrainConfig,
+)
 from train_app.runtime.checkpoint import read_checkpoint
 from train_app.stages.discriminator.training import GROUP
 from train_app.stages.state import State
@@ -20,7 +28,9 @@ from train_app.stages.validation import SFT, STUDY_ADAPTER, STUDY_ALPHA, STUDY_R
 COST = "core_seconds"
 """Value of a kept state: stage -> processor seconds of the first worker until then, of this run's own stages."""
 SHARED_UNTIL = "discriminator"
-"""The last stage that runs of a study may share."""
+"""The last stage that all runs of a study share."""
+DRAWN_UNTIL = "filtering 1 samples"
+"""The last stage that those of them may share which choose otherwise among the same samples."""
 
 
 class Checkpointed(Frozen):
@@ -56,6 +66,19 @@ def shared_part(config: TrainConfig) -> TrainConfig:
             "decoding": DecodingParams(max_new_tokens=config.decoding.max_new_tokens),
         }
     )
+
+
+def drawn_part(config: TrainConfig, *, drawn_for: tuple[SelectBy, ...] = ()) -> TrainConfig | None:
+    """The configuration up to DRAWN_UNTIL, equal for runs that draw alike, however each chooses and learns; None where a run draws nothing
+    or has changed its generator before. `drawn_for`: how they choose."""
+    filtering = config.filtering
+    if config.adversarial.rounds or not filtering.rounds or not filtering.generated_share:
+        return None
+    drawn = FilteringConfig(
+        rounds=1, select_by="first", drawn_for=drawn_for, **filtering.model_dump(include={"prompts_per_round", "samples", "good_enough"})
+    )
+    shared = {"selection": config.selection, "decoding": config.decoding, "evaluation": EvaluationConfig(truth=config.evaluation.truth)}
+    return shared_part(config).model_copy(update={**shared, "filtering": drawn})
 
 
 def begun(start: Start | None, *, inputs: str) -> State:

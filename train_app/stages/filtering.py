@@ -6,6 +6,7 @@ are a study's controls.
 
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 
 from common.domain.context import Context
 from common.domain.token_features import TokenFeatures
@@ -17,6 +18,7 @@ from train_app.config import FilteringConfig, SelectBy
 from train_app.data.examples import Example
 from train_app.stages.discriminator.training import GROUP
 from train_app.stages.optimisation import Optimiser, cosine_rate
+from train_app.stages.pool import GROUP as POOL
 from train_app.stages.pool import Choose, collect, pooled
 from train_app.stages.sft import answer_rows, ce_step, encode_rows
 from train_app.stages.state import OnProgress, Progress, Save, State
@@ -25,6 +27,8 @@ from train_app.stages.workbench import Answer, Workbench
 
 REAL_ROWS = 300
 """Validation rows whose scores say what is good enough."""
+DRAWN_BY = "pool_run"
+"""Value: the run that drew the pool, which is the start of an arm of a study."""
 
 
 def prompts_of_round(bench: Workbench, config: FilteringConfig, *, stage: str) -> list[Example]:
@@ -71,12 +75,14 @@ def chooser(select_by: SelectBy, bench: Workbench, discriminator: Discriminator 
     return choose
 
 
-def score_of_good_enough(config: FilteringConfig, bench: Workbench, discriminator: Discriminator | None) -> float | None:
+def score_of_good_enough(
+    config: FilteringConfig, select_by: SelectBy, bench: Workbench, discriminator: Discriminator | None
+) -> float | None:
     """What `good_enough` is under the policy as it is now; None where the best is kept."""
     if config.good_enough is None:
         return None
     real = bench.splits.validation[:REAL_ROWS]
-    found = scores(config.select_by, bench.features([bench.real(one) for one in real]), [one.context for one in real], discriminator)
+    found = scores(select_by, bench.features([bench.real(one) for one in real]), [one.context for one in real], discriminator)
     return None if found is None else quantile_threshold(found, q=config.good_enough)
 
 
@@ -89,19 +95,31 @@ def collect_best(
     bench: Workbench,
     save: Save,
 ) -> State:
-    """Group `pool`: at most one text for each prompt of the round."""
+    """Group `pool`: at most one text for each prompt of the round, by `select_by`; another pool for each that it is `drawn_for`."""
     bench.load(state.group("policy"))
-    discriminator = loaded(state.group(GROUP), bench) if config.select_by == "discriminator" else None
+    wanted = {POOL: config.select_by} | {pool_for(by): by for by in config.drawn_for}
+    discriminator = loaded(state.group(GROUP), bench) if "discriminator" in wanted.values() else None
+    pools = {
+        name: chooser(by, bench, discriminator, good_enough=score_of_good_enough(config, by, bench, discriminator))
+        for name, by in wanted.items()
+    }
     prompts = prompts_of_round(bench, config, stage=stage)
-    choose = chooser(config.select_by, bench, discriminator, good_enough=score_of_good_enough(config, bench, discriminator))
-    return collect(state, prompts, on_progress, stage=stage, k=config.samples, bench=bench, save=save, choose=choose)
+    state = state.with_values({DRAWN_BY: bench.run})
+    return collect(state, prompts, on_progress, stage=stage, k=config.samples, bench=bench, save=save, pools=pools)
+
+
+def pool_for(select_by: SelectBy) -> str:
+    """Group of what another run will choose by `select_by`."""
+    return f"{POOL} for {select_by}"
 
 
 def kept_answers(state: State, config: FilteringConfig, bench: Workbench, *, stage: str) -> list[Answer]:
     """Of the pool that `stage` collected, each text once: the same sentence twice teaches repetition."""
-    prompts = prompts_of_round(bench, config, stage=stage)
+    name = pool_for(config.select_by)
+    drawn_by = replace(bench, run=str(state.values.get(DRAWN_BY, bench.run)))
+    prompts = prompts_of_round(drawn_by, config, stage=stage)
     kept: dict[str, Answer] = {}
-    for index, ids in pooled(state):
+    for index, ids in pooled(state, name if state.group(name) else POOL):
         kept.setdefault(str(ids), Answer(prompts[index].context, ids))
     return list(kept.values())
 
@@ -130,7 +148,7 @@ def train_on_best(
         if share < config.min_acceptance:
             note = f"{share:.1%} of the prompts kept a sample, less than {config.min_acceptance:.1%}: the round changes nothing"
             on_progress(Progress(stage=stage, step=total, total=total, metrics=told, note=note))
-            return state.without_groups("pool").at(total)
+            return state.without_groups(*state.groups(POOL)).at(total)
     real = real_rows(config, bench)
     bench.load(state.group("policy"))
     optimiser = Optimiser(bench.policy.parameters(), learning_rate=config.learning_rate, saved=state.group("optimiser"))
@@ -145,4 +163,4 @@ def train_on_best(
         on_progress(Progress(stage=stage, step=step + 1, total=total, metrics=metrics))
         if (step + 1) % bench.checkpoint_every == 0 and step + 1 < total:
             save(state.with_group("policy", bench.policy.adapter()).with_group("optimiser", optimiser.tensors()).at(step + 1))
-    return state.without_groups("optimiser", "pool").with_group("policy", bench.policy.adapter()).at(total)
+    return state.without_groups("optimiser", *state.groups(POOL)).with_group("policy", bench.policy.adapter()).at(total)

@@ -1,6 +1,6 @@
 """Samples of the current generator in numbers: drawn in chunks, each a step of its stage, kept as token ids."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from common.domain.context import Context
 from common.generation.candidates import Candidate
@@ -20,6 +20,9 @@ def keep_all(context: Context, candidates: Sequence[Candidate]) -> list[Candidat
     return list(candidates)
 
 
+ALL: Mapping[str, Choose] = {GROUP: keep_all}
+
+
 def num_chunks(num_contexts: int) -> int:
     """Steps of a stage that draws for so many contexts."""
     return -(-num_contexts // CHUNK)
@@ -34,34 +37,45 @@ def collect(
     k: int,
     bench: Workbench,
     save: Save,
-    choose: Choose = keep_all,
+    pools: Mapping[str, Choose] = ALL,
 ) -> State:
-    """Group `pool`: rows [index of the example, ids …] of what `choose` kept of k samples for each example, in the examples' order."""
+    """Groups that `pools` names: rows [index of the example, ids …] of what is kept there of k samples for each example, in the examples'
+    order. All are chosen from the same samples; progress tells of the first."""
     state = state.enter(stage)
     if state.step == 0:
-        state = state.with_group(GROUP, pack_rows([]))
+        state = state.without_groups(*state.groups(GROUP))
+    rows = {name: unpack_rows(state.group(name)) for name in pools}
+
+    def kept_at(step: int) -> State:
+        done = state.at(step)
+        for name, kept in rows.items():
+            done = done.with_group(name, pack_rows(kept))
+        return done
+
     chunks = [list(range(start, min(start + CHUNK, len(examples)))) for start in range(0, len(examples), CHUNK)]
-    rows = unpack_rows(state.group(GROUP))
+    told, shown = next(iter(pools)), []
     every = max(1, bench.checkpoint_every // 4)
     for step in range(state.step, len(chunks)):
         mine = bench.parallel.mine(chunks[step])
         groups = bench.write([examples[index].context for index in mine], k=k, stage=stage, step=step)
-        kept = [choose(examples[index].context, group) for index, group in zip(mine, groups, strict=True)]
-        gathered = bench.parallel.gather_groups([[written(one) for one in group] for group in kept])
-        for index, texts in zip(chunks[step], gathered, strict=True):
-            rows += [[index, *ids] for ids in texts]
-        shown = [
-            TextPair(product=examples[i].context.product.title, real=examples[i].text, generated=group[0].text)
-            for i, group in zip(mine, kept, strict=True)
-            if group
-        ]
-        metrics = {"kept": float(len(rows)), "kept_per_context": len(rows) / (chunks[step][-1] + 1)}
+        for name, choose in pools.items():
+            kept = [choose(examples[index].context, group) for index, group in zip(mine, groups, strict=True)]
+            gathered = bench.parallel.gather_groups([[written(one) for one in texts] for texts in kept])
+            rows[name] += [[index, *ids] for index, texts in zip(chunks[step], gathered, strict=True) for ids in texts]
+            if name == told:
+                shown = [
+                    TextPair(product=examples[i].context.product.title, real=examples[i].text, generated=texts[0].text)
+                    for i, texts in zip(mine, kept, strict=True)
+                    if texts
+                ]
+        many = len(rows[told])
+        metrics = {"kept": float(many), "kept_per_context": many / (chunks[step][-1] + 1)}
         on_progress(Progress(stage=stage, step=step + 1, total=len(chunks), metrics=metrics, texts=tuple(shown[:2])))
         if (step + 1) % every == 0 and step + 1 < len(chunks):
-            save(state.with_group(GROUP, pack_rows(rows)).at(step + 1))
-    return state.with_group(GROUP, pack_rows(rows)).at(len(chunks))
+            save(kept_at(step + 1))
+    return kept_at(len(chunks))
 
 
-def pooled(state: State) -> list[tuple[int, tuple[int, ...]]]:
+def pooled(state: State, name: str = GROUP) -> list[tuple[int, tuple[int, ...]]]:
     """(index of the example, ids) of every text in the pool."""
-    return [(row[0], tuple(row[1:])) for row in unpack_rows(state.group(GROUP))]
+    return [(row[0], tuple(row[1:])) for row in unpack_rows(state.group(name))]

@@ -187,9 +187,9 @@ def ce_step(
 
 
 def backward_of(bench: Workbench, rows: Sequence[Row], *, tokens: float, weight: float = 1.0) -> float:
-    """Adds the gradients of `weight` times the rows' cross-entropy, a micro-batch at a time; the cross-entropy."""
+    """Adds the gradients of `weight` times the rows' cross-entropy, a micro-batch of rows of like length at a time; the cross-entropy."""
     total = 0.0
-    for part in bench.micro_batches(rows):
+    for part in bench.micro_batches(sorted(rows, key=lambda row: len(row[0]))):
         loss = cross_entropy(bench, part, tokens=tokens)
         (weight * loss).backward()  # type: ignore[no-untyped-call]
         total += float(loss.detach())

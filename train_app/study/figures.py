@@ -12,6 +12,9 @@ from common.domain.decoding import DecodingParams
 SAMPLED, DECODED, CHOSEN = "sampled", "decoded", "chosen"
 """How texts were taken: one at temperature 1; one under the arm's own decoding; the discriminator's best of k under that decoding."""
 
+DRAWN = "drawn"
+"""What the stages are called by which arms share their samples."""
+
 
 class Bits(Frozen):
     """Yes or no for each of `n` prompts, in their order, as hexadecimal digits."""
@@ -62,7 +65,9 @@ class ArmResult(Frozen):
     run: str
     selected: str = Field(description="candidate that selection on validation took; sft: nothing was better")
     policy: str = Field(description="candidate that is measured: the last that a round left; sft where none did")
-    core_seconds: dict[str, float] = Field(description="stage -> processor seconds of this arm's own stages")
+    core_seconds: dict[str, float] = Field(
+        description="stage -> processor seconds since the start; stages that were shared with other arms are named so and counted whole"
+    )
     validation: dict[str, dict[str, float]] = Field(description="candidate -> its figures on validation: the learning curve")
     discriminator: dict[str, list[float]] = Field(
         default_factory=dict, description="stage -> mean D(fake), or AUC against samples, step by step"
@@ -101,13 +106,18 @@ class SeedResult(Frozen):
     commit: str
     machine: str
     seconds: float = Field(description="wall clock of the attempt that ended it; one that was killed before is not in it")
-    start_core_seconds: dict[str, float] = Field(description="stage of the shared start -> processor seconds of the first of its workers")
+    start_core_seconds: dict[str, float] = Field(
+        description="stage of the shared start -> processor seconds, the first worker's times their number"
+    )
     prompts: list[str] = Field(description="example ids of the test rows, in the order of all outcomes")
     reference: Texts = Field(description="what people wrote for the same prompts")
     arms: dict[str, ArmResult]
 
     @property
     def core_minutes(self) -> float:
-        """Of the trainings' first workers and of measuring, kills included; what a killed stage did after its last checkpoint is not."""
-        arms = sum(sum(one.core_seconds.values()) + one.measuring_core_seconds for one in self.arms.values())
-        return (sum(self.start_core_seconds.values()) + arms) / 60
+        """Of trainings and measuring, kills included, shared stages once; what a killed stage did after its last checkpoint is not."""
+        stages = [(stage, seconds) for one in self.arms.values() for stage, seconds in one.core_seconds.items()]
+        shared = {one for one in stages if one[0].startswith(DRAWN)}
+        own = [seconds for stage, seconds in stages if not stage.startswith(DRAWN)]
+        measuring = [one.measuring_core_seconds for one in self.arms.values()]
+        return sum([*self.start_core_seconds.values(), *(seconds for _, seconds in shared), *own, *measuring]) / 60

@@ -51,7 +51,9 @@ def measure(state: State, config: StudyConfig, *, bench: Workbench, seed: int, t
     bench.load(state.group("policy"))
 
     sampled = writer(examples, config.train.decoding.model_copy(update={"temperature": 1.0, "top_p": 1.0, "top_k": 0}), k=1)
-    firsts = writer(examples, decoding, k=1)
+    asked = examples[: config.best_of_prompts]
+    groups = writer(asked, decoding, k=config.best_of)
+    firsts = [*groups, *writer(examples[len(asked) :], decoding, k=1)]  # a text does not depend on how many are drawn beside it
     texts, outcomes = {}, {}
     for taken, groups in ((SAMPLED, sampled), (DECODED, firsts)):
         said = [group[0].text for group in groups]
@@ -59,8 +61,6 @@ def measure(state: State, config: StudyConfig, *, bench: Workbench, seed: int, t
         texts[taken] = _texts(said, examples, outcomes[taken], seed=seed)
     figures = {name: one.value for name, one in perplexity(writer.plain(decoding), examples[:PERPLEXITY_ROWS], seed=seed).items()}
     texts[DECODED] = texts[DECODED].model_copy(update={"figures": {**texts[DECODED].figures, **figures}})
-    asked = examples[: config.best_of_prompts]
-    groups = writer(asked, decoding, k=config.best_of)
     ruler = ruler_of(state, config, bench, calibrated=bool(truth)) if asked or truth else None
     if asked:
         said = [best.text for best in chosen(groups, asked, bench, ruler)]
@@ -144,9 +144,10 @@ def searched(state: State, config: StudyConfig, writer: _Writer) -> tuple[list[S
         judge = loaded(ruler, bench)
         on_real = log_real_of(judge, judged_as(bench, [bench.real(example) for example in examples]))
         threshold = quantile_threshold(on_real, q=config.train.selection.accept_quantile)
-        for row, (_, texts, _) in enumerate(drawn):
-            answers = [Answer(example.context, written(one)) for example, one in zip(examples, texts, strict=True)]
-            accepted[row] = [score >= threshold for score in log_real_of(judge, judged_as(bench, answers))]
+        for row, (_, texts, passed) in enumerate(drawn):
+            asked = [Answer(examples[at].context, written(texts[at])) for at, good in enumerate(passed) if good]
+            scores = iter(log_real_of(judge, judged_as(bench, asked)) if asked else [])
+            accepted[row] = [good and next(scores) >= threshold for good in passed]
     found = [
         Searched(
             decoding=decoding,

@@ -4,6 +4,7 @@ import platform
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TypeVar
 
@@ -18,14 +19,14 @@ from train_app.config import TrainConfig
 from train_app.runtime.loop import run_place
 from train_app.runtime.run import absolute, fit_until, run_inputs
 from train_app.runtime.setting_up import open_workbench
-from train_app.runtime.start import SHARED_UNTIL, Checkpointed, Start, read, shared_part
+from train_app.runtime.start import DRAWN_UNTIL, SHARED_UNTIL, Checkpointed, Start, drawn_part, read, shared_part
 from train_app.runtime.tracking import read_story
 from train_app.stages.parallel import Parallel
 from train_app.stages.selection import STAGE as SELECTION
 from train_app.stages.state import Progress, State
 from train_app.stages.validation import SFT, candidate, mapped
 from train_app.study.config import StudyConfig
-from train_app.study.figures import ArmResult, SeedResult, Texts
+from train_app.study.figures import DRAWN, ArmResult, SeedResult, Texts
 from train_app.study.measuring import Measured, measure, reference
 
 START, REFERENCE = "start", "reference"
@@ -33,7 +34,7 @@ ON_FAKES = ("taken_for_real", "auc_fake")
 """Of a story: what the report draws of the discriminator over the rounds."""
 
 Tell = Callable[[str, Progress], None]
-"""(arm, or the start, or the reference; what it is at)"""
+"""(arm, or the start, the samples of several arms, the reference; what it is at)"""
 
 
 def run_seed(config: StudyConfig, *, seed: int, tell: Tell, commit: str) -> SeedResult:
@@ -44,10 +45,16 @@ def run_seed(config: StudyConfig, *, seed: int, tell: Tell, commit: str) -> Seed
     began = time.monotonic()
     train = absolute(config.train.model_copy(update={"seed": seed}))
     config = config.model_copy(update={"train": train})
-    workers = train.model_copy(update={"runtime": train.runtime.model_copy(update={"num_workers": config.concurrent})})
-    started = fit_until(shared_part(workers), partial(tell, START), until=SHARED_UNTIL)
+    workers = train.runtime.model_copy(update={"num_workers": config.concurrent})
+    started = fit_until(shared_part(train.model_copy(update={"runtime": workers})), partial(tell, START), until=SHARED_UNTIL)
     storage = open_storage(f"{train.out}/studies/{config.name}/seed-{seed}-{config.digest[:12]}-{started.state.inputs[:12]}")
     start = Start(state=started.state, ruler=started.state, ruler_alpha=train.lora.alpha)
+    begins = {name: _Begin(start=start, story=read_story(started.run_path)) for name in config.arms}
+    for drawing, names in shared_drawings(config, seed=seed):
+        drawn = fit_until(drawing.model_copy(update={"runtime": workers}), partial(tell, DRAWN), until=DRAWN_UNTIL, start=start)
+        own = start.model_copy(update={"state": drawn.state})
+        cost = {f"{DRAWN} {stage}": seconds * config.concurrent for stage, seconds in drawn.core_seconds.items()}
+        begins |= {name: _Begin(start=own, story=begins[name].story, core_seconds=cost) for name in names}
     told = _kept(storage, REFERENCE, _Reference, lambda: _reference(config, started.state, seed=seed, tell=tell))
 
     def arm(name: str) -> ArmResult:
@@ -55,7 +62,7 @@ def run_seed(config: StudyConfig, *, seed: int, tell: Tell, commit: str) -> Seed
             storage,
             name.replace("'", "-prime"),
             ArmResult,
-            lambda: _arm(config, name, seed=seed, start=start, begun=read_story(started.run_path), tell=tell),
+            lambda: _arm(config, name, seed=seed, begin=begins[name], tell=tell),
         )
 
     with ThreadPoolExecutor(max_workers=config.concurrent) as pool:
@@ -69,7 +76,7 @@ def run_seed(config: StudyConfig, *, seed: int, tell: Tell, commit: str) -> Seed
         commit=commit,
         machine=f"{platform.machine()}, {int(ray.cluster_resources().get('CPU', 0))} logical cores",  # type: ignore[no-untyped-call]
         seconds=round(time.monotonic() - began, 1),
-        start_core_seconds=started.core_seconds,
+        start_core_seconds={stage: seconds * config.concurrent for stage, seconds in started.core_seconds.items()},
         prompts=told.prompts,
         reference=told.texts,
         arms=arms,
@@ -79,6 +86,31 @@ def run_seed(config: StudyConfig, *, seed: int, tell: Tell, commit: str) -> Seed
 def start_digest(config: StudyConfig, *, seed: int) -> str:
     """Of the start that all arms of `seed` would share, from the data, base and pack that lie there now."""
     return run_inputs(shared_part(absolute(config.train.model_copy(update={"seed": seed}))))
+
+
+def shared_drawings(config: StudyConfig, *, seed: int) -> list[tuple[TrainConfig, list[str]]]:
+    """Arms that draw the same samples in their first round and only choose otherwise: (the run that draws for them, their names)."""
+    alike: dict[str, list[str]] = {}
+    arms = {name: config.arm(name, seed=seed) for name in config.arms}
+    for name, train in arms.items():
+        if part := drawn_part(train):
+            alike.setdefault(part.model_dump_json(), []).append(name)
+    shared = []
+    for names in alike.values():
+        ways = tuple(sorted({arms[name].filtering.select_by for name in names}))
+        part = drawn_part(arms[names[0]], drawn_for=ways)
+        if part and len(names) > 1:
+            shared.append((part, names))
+    return shared
+
+
+@dataclass(frozen=True, slots=True)
+class _Begin:
+    """Where an arm begins, what was told of it until then, and what it cost since the start."""
+
+    start: Start
+    story: list[Progress]
+    core_seconds: dict[str, float] = field(default_factory=dict)
 
 
 class _Reference(Frozen):
@@ -99,18 +131,18 @@ def _kept(storage: Storage, name: str, kind: type[Kept], make: Callable[[], Kept
         return made
 
 
-def _arm(config: StudyConfig, name: str, *, seed: int, start: Start, begun: list[Progress], tell: Tell) -> ArmResult:
+def _arm(config: StudyConfig, name: str, *, seed: int, begin: _Begin, tell: Tell) -> ArmResult:
     train = config.arm(name, seed=seed)
-    halted = fit_until(train, partial(tell, name), until=SELECTION, start=start)
-    story = read_story(run_place(train, run_inputs(train, start)))
+    halted = fit_until(train, partial(tell, name), until=SELECTION, start=begin.start)
+    story = read_story(run_place(train, run_inputs(train, begin.start)))
     made, policy, core_seconds = _remotely(config, halted.state, train, seed=seed, who=name, tell=tell)
     return ArmResult(
         run=halted.run,
         selected=halted.selected or SFT,
         policy=policy,
-        core_seconds=halted.core_seconds,
+        core_seconds=begin.core_seconds | halted.core_seconds,
         validation=halted.validation,
-        discriminator=_on_fakes([*begun, *story]),
+        discriminator=_on_fakes([*begin.story, *story]),
         search=made.search,
         decoding=made.decoding,
         varied=made.varied,

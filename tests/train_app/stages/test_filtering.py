@@ -1,4 +1,5 @@
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -7,7 +8,7 @@ from common.domain.token_features import TokenFeatures
 from common.errors import BadInput
 from common.generation.candidates import Candidate
 from train_app.config import FilteringConfig
-from train_app.stages.filtering import chooser, prompts_of_round, real_rows, score_of_good_enough, train_on_best
+from train_app.stages.filtering import chooser, collect_best, kept_answers, prompts_of_round, real_rows, score_of_good_enough, train_on_best
 from train_app.stages.state import State, tensors_digest
 
 
@@ -43,10 +44,10 @@ def test_of_what_is_good_enough_the_least_likely_is_kept_and_the_best_where_noth
 def test_good_enough_is_a_quantile_of_what_people_wrote(bench) -> None:
     real = bench.splits.validation[:300]
     least = sorted(float(one.stats_T3[:, 0].min()) for one in bench.features([bench.real(example) for example in real]))
-    found = score_of_good_enough(FilteringConfig(select_by="likelihood", good_enough=0.5), bench, None)
+    found = score_of_good_enough(FilteringConfig(good_enough=0.5), "likelihood", bench, None)
     assert found == pytest.approx(least[len(least) // 2])
-    assert score_of_good_enough(FilteringConfig(select_by="likelihood"), bench, None) is None
-    assert score_of_good_enough(FilteringConfig(select_by="first", good_enough=0.5), bench, None) is None
+    assert score_of_good_enough(FilteringConfig(), "likelihood", bench, None) is None
+    assert score_of_good_enough(FilteringConfig(good_enough=0.5), "first", bench, None) is None
 
 
 def test_nothing_is_kept_where_nothing_passes(bench) -> None:
@@ -67,6 +68,28 @@ def test_a_studys_controls_choose_by_likelihood_by_the_checks_alone_and_by_the_t
     assert chooser("first", bench, None)(example.context, group) == [group[1]]
     knows = replace(bench, truth=lambda text, context: False)
     assert chooser("truth", knows, None)(example.context, group) == []
+
+
+def test_samples_are_drawn_once_for_several_ways_to_choose_and_each_learns_from_what_it_would_have_kept_itself(bench) -> None:
+    passing = SimpleNamespace(judge=lambda text, **asked: SimpleNamespace(checks_passed=True))
+    bench = replace(bench, checker=passing)
+    shape = {"prompts_per_round": 6, "samples": 4}
+    begun = State(bench.run).with_group("policy", bench.policy.adapter())
+    shared = {"stage": "filtering 1 samples", "save": lambda kept: None}
+
+    def kept(state: State, select_by: str, of) -> list:
+        return kept_answers(state, FilteringConfig(select_by=select_by, **shape), of, stage="filtering 1 samples")
+
+    drawn_for = FilteringConfig(select_by="first", drawn_for=("likelihood",), **shape)
+    drawn = collect_best(begun, drawn_for, lambda told: None, bench=bench, **shared)
+    arm = replace(bench, run="another run, which would draw other prompts")
+    alone = {
+        by: collect_best(begun, FilteringConfig(select_by=by, **shape), lambda told: None, bench=bench, **shared)
+        for by in ("first", "likelihood")
+    }
+    for by, state in alone.items():
+        assert kept(drawn, by, arm) == kept(state, by, bench) != []
+    assert kept(drawn, "first", arm) != kept(drawn, "likelihood", arm)
 
 
 def test_without_samples_a_round_is_more_cross_entropy_on_real_rows(bench) -> None:

@@ -21,7 +21,7 @@ def test_what_is_not_chosen_is_not_kept(bench) -> None:
         k=2,
         bench=bench,
         save=lambda kept: None,
-        choose=none_for_the_first,
+        pools={"pool": none_for_the_first},
     )
     assert [index for index, _ in pooled(state)] == [1, 2]
 

@@ -27,11 +27,14 @@ def test_arms_share_a_start_are_measured_and_a_seed_that_is_kept_is_not_made_aga
     kept = SeedResult.model_validate_json((results / "seed-1.json").read_bytes())
     assert (kept.commit, list(kept.arms)) == ("abc", ["A", "V", "F"])
     assert {who for who, stage in seen if stage == "sft"} == {"start"}
+    assert {who for who, stage in seen if stage == "filtering 1 samples"} == {"drawn"}, "F and V choose among the same samples"
     runs = {one.run for one in kept.arms.values()}
     assert len(runs) == 3
     for run in runs:
         assert not [one for one in read_story(f"{config.train.out}/runs/{run}") if one.stage == "sft"]
     assert kept.arms["F"].core_seconds["filtering 1"] > 0
+    assert kept.arms["F"].core_seconds["drawn filtering 1 samples"] == kept.arms["V"].core_seconds["drawn filtering 1 samples"] > 0
+    assert "drawn filtering 1 samples" not in kept.arms["A"].core_seconds
     assert kept.arms["F"].discriminator
     assert "<svg" in (results / "report.html").read_text()
     tell(config, summary)
