@@ -23,6 +23,7 @@ from common.artifacts.registry import local_folder, version_at
 from common.artifacts.storage import is_bucket
 from common.config import Frozen
 from common.errors import ArtifactNotFound, UnsupportedModel
+from common.language.packing import as_added, may_share, padded, rows_of
 
 STARTER = "starter"
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -136,8 +137,8 @@ def base_digest(folder: Path) -> str:
     return tree_digest({path.name: sha256_file(path) for path in found})
 
 
-PADDED_TO, ANSWERS_PADDED_TO = 16, 128
-"""Tokens to which a batch of sequences, and all answer tokens of a batch, are rounded up."""
+ANSWERS_PADDED_TO = 128
+"""Answer tokens of a batch are rounded up to it: as `PADDED_TO` of packing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,23 +181,25 @@ def answer_logprobs(model: nn.Module, ids: Sequence[Sequence[int]], *, prompt_le
 def _answers(model: nn.Module, ids: Sequence[Sequence[int]], prompt_lens: Sequence[int]) -> tuple[Tensor, Tensor, Tensor, list[int]]:
     """Hidden states, fp32 logits and targets of all answer tokens in one row of rows, and how many belong to each answer.
 
-    Lengths are rounded up (the last count is of rows that belong to nobody): each new shape costs oneDNN new kernels, and they are kept.
+    Answers to one prompt are read behind one copy of it. The last count is of rows that belong to nobody (`ANSWERS_PADDED_TO`).
     """
     assert all(0 < start <= len(row) for row, start in zip(ids, prompt_lens, strict=True)), "an answer starts behind its prompt"
-    device = next(model.parameters()).device
-    longest = -(-max(len(row) for row in ids) // PADDED_TO) * PADDED_TO
-    ids_BT = torch.zeros(len(ids), longest, dtype=torch.long, device=device)
-    mask_BT = torch.zeros_like(ids_BT)
-    for row, sequence in enumerate(ids):
-        ids_BT[row, : len(sequence)] = torch.tensor(list(sequence), device=device)
-        mask_BT[row, : len(sequence)] = 1
-    hidden_BTD = backbone(model)(input_ids=ids_BT, attention_mask=mask_BT, use_cache=False).last_hidden_state
-    lengths = [len(row) - start for row, start in zip(ids, prompt_lens, strict=True)]
+    decoder, config = backbone(model), _unwrapped(model).config.get_text_config()
+    rows = rows_of(ids, prompt_lens, together=may_share(decoder, config, longest=max(map(len, ids))))
+    inputs = padded(rows, device=next(model.parameters()).device)
+    if inputs["attention_mask"].dtype == torch.bool and config._attn_implementation == "eager":
+        inputs["attention_mask"] = as_added(inputs["attention_mask"], next(model.parameters()).dtype)
+    hidden_BTD = decoder(**inputs, use_cache=False).last_hidden_state
+    lengths = [len(sequence) - start for sequence, start in zip(ids, prompt_lens, strict=True)]
+    hidden, target = {}, {}
+    for number, row in enumerate(rows):
+        for index, start in row.starts.items():
+            end = start + lengths[index]
+            parts = [hidden_BTD[number, row.prompt_len - 1 : row.prompt_len], hidden_BTD[number, start : max(start, end - 1)]]
+            hidden[index], target[index] = torch.cat(parts)[: lengths[index]], inputs["input_ids"][number, start:end]
     spare = -sum(lengths) % ANSWERS_PADDED_TO
-    spans = list(enumerate(prompt_lens))
-    hidden_ND = torch.cat([hidden_BTD[row, start - 1 : len(ids[row]) - 1] for row, start in spans])
-    target_N = torch.cat([ids_BT[row, start : len(ids[row])] for row, start in spans])
-    hidden_ND, target_N = F.pad(hidden_ND, (0, 0, 0, spare)), F.pad(target_N, (0, spare))
+    hidden_ND = F.pad(torch.cat([hidden[index] for index in range(len(ids))]), (0, 0, 0, spare))
+    target_N = F.pad(torch.cat([target[index] for index in range(len(ids))]), (0, spare))
     return hidden_ND, head_logits(model, hidden_ND).float(), target_N, [*lengths, spare]
 
 

@@ -112,9 +112,10 @@ class Workbench:
         return Answer(chosen, encoded.ids[encoded.prompt_len :])
 
     def features(self, answers: Sequence[Answer]) -> list[TokenFeatures]:
-        """Of the merged policy, in the order given. Batches depend on the answers alone: a resumed run finds the same numbers."""
+        """Of the merged policy, in the order given. Batches depend on the answers alone: a resumed run finds the same numbers. Answers to
+        one prompt come together: they are read behind one copy of it."""
         encoded = [self.encoded(answer) for answer in answers]
-        order = sorted(range(len(encoded)), key=lambda index: len(encoded[index][0]))
+        order = sorted(range(len(encoded)), key=lambda index: (encoded[index][1], encoded[index][0]))
         found: dict[int, TokenFeatures] = {}
         for start in range(0, len(order), FEATURE_BATCH):
             rows = order[start : start + FEATURE_BATCH]

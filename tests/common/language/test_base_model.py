@@ -9,7 +9,17 @@ from transformers import PreTrainedModel
 from common.artifacts.registry import Registry
 from common.artifacts.storage import open_storage
 from common.errors import ArtifactNotFound, UnsupportedModel
-from common.language.base_model import Frame, LanguageModel, base_digest, head_logits, load_base, source_digest, teacher_forced
+from common.language.base_model import (
+    Frame,
+    LanguageModel,
+    answer_logprobs,
+    backbone,
+    base_digest,
+    head_logits,
+    load_base,
+    source_digest,
+    teacher_forced,
+)
 
 
 @pytest.fixture(scope="module")
@@ -130,6 +140,50 @@ def test_one_padded_pass_gives_what_each_sequence_gives_alone(name: str, request
         logprobs_TV = head_logits(model, states.hidden_TD).log_softmax(-1)
         torch.testing.assert_close(logprobs_TV.amax(-1) - states.logprob_T, states.gap_T)
     assert teacher_forced(model, [], prompt_lens=[]) == []
+
+
+PROMPTS = [list(range(5, 14)), list(range(40, 47))]
+ANSWERS = [[7, 9, 11], [7, 30, 31, 32], [12], [], [7, 9, 11]]
+
+
+@pytest.mark.parametrize("attention", ["eager", "sdpa"])
+@pytest.mark.parametrize("name", ["qwen2", "gemma3"])
+def test_answers_to_one_prompt_share_its_copy_and_read_as_they_do_alone(name: str, attention: str, request: pytest.FixtureRequest) -> None:
+    model = request.getfixturevalue(name).model
+    ids = [[*prompt, *answer] for answer in ANSWERS for prompt in PROMPTS]  # prompts take turns: the order of answers is the caller's
+    starts = [len(prompt) for _ in ANSWERS for prompt in PROMPTS]
+    before, seen = model.config._attn_implementation, []
+    hook = backbone(model).register_forward_pre_hook(lambda _, args, kwargs: seen.append(kwargs["input_ids"].shape), with_kwargs=True)
+    model.set_attn_implementation(attention)
+    try:
+        for at, (row, start) in enumerate(zip(ids, starts, strict=True), start=1):
+            (at * answer_logprobs(model, [row], prompt_lens=[start])[0].sum()).backward()
+        alone = {key: parameter.grad.clone() for key, parameter in model.named_parameters()}
+        model.zero_grad()
+        seen.clear()
+        states = teacher_forced(model, ids, prompt_lens=starts)
+        sum(at * one.logprob_T.sum() for at, one in enumerate(states, start=1)).backward()
+        together = {key: parameter.grad.clone() for key, parameter in model.named_parameters()}
+    finally:
+        hook.remove()
+        model.set_attn_implementation(before)
+        model.zero_grad(set_to_none=True)
+    assert [tuple(shape) for shape in seen] == [(2, 32)], "two prompts, and the answers of each behind it"
+    for row, start, one in zip(ids, starts, states, strict=True):
+        stats_T3 = torch.stack([one.logprob_T, one.entropy_T, one.gap_T], -1).detach()
+        torch.testing.assert_close(stats_T3, one_by_one(model, row, start), atol=1e-5, rtol=1e-5)
+    for key, gradient in alone.items():
+        torch.testing.assert_close(together[key], gradient, atol=1e-4, rtol=1e-4)
+
+
+def test_where_a_layers_window_is_shorter_than_a_sequence_each_is_read_alone(gemma3: LanguageModel) -> None:
+    window = gemma3.model.config.sliding_window
+    ids = [[*([5, 6, 7, 8] * window), answer, 9] for answer in (10, 11)]
+    with torch.no_grad():
+        states = teacher_forced(gemma3.model, ids, prompt_lens=[4 * window] * 2)
+    for row, one in zip(ids, states, strict=True):
+        found = torch.stack([one.logprob_T, one.entropy_T, one.gap_T], -1)
+        torch.testing.assert_close(found, one_by_one(gemma3.model, row, 4 * window), atol=1e-5, rtol=1e-5)
 
 
 def test_gradients_flow_through_a_teacher_forced_pass(qwen2: LanguageModel) -> None:

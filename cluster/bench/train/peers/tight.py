@@ -14,7 +14,8 @@ from typing import Any
 import torch
 from torch.nn.functional import cross_entropy
 
-from common.language.base_model import ANSWERS_PADDED_TO, PADDED_TO, backbone, head_logits, load_base
+from common.language.base_model import ANSWERS_PADDED_TO, backbone, head_logits, load_base
+from common.language.packing import PADDED_TO
 from train_app.stages.policy import Policy
 
 
