@@ -240,6 +240,16 @@ class FilteringConfig(Frozen):
         description="quantile of real validation texts' scores. Of the samples above it the least likely under the generator is kept, the "
         "best where none is: what is good enough, and no narrower than it has to be. null: the best. Read where a score chooses",
     )
+    not_enough: float = Field(
+        0.2, ge=0, lt=1, description="quantile as that of good_enough: what lies below it counts as bad, as what fails a check does"
+    )
+    preference_weight: float = Field(
+        0.0,
+        ge=0,
+        description="of direct preference optimisation between a kept sample and the likeliest bad one to its prompt, beside "
+        "cross-entropy; 0: what is bad teaches nothing",
+    )
+    preference_beta: float = Field(0.1, gt=0, description="how soon a pair is far enough apart, per nat")
     real_rows: Literal["all", "passing"] = Field("all", description="passing: only training rows that pass the checks stand beside samples")
     min_acceptance: float = Field(0.05, ge=0, le=1, description="share of prompts with a kept sample below which a round is given up")
 

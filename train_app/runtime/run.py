@@ -22,7 +22,7 @@ from common.language.prompt import PROMPT_VERSION
 from common.packs.load import load_pack
 from common.packs.source import located as pack_located
 from common.packs.source import shipped_names
-from train_app.config import TrainConfig
+from train_app.config import FilteringConfig, TrainConfig
 from train_app.runtime.checkpoint import KEPT
 from train_app.runtime.continuing import begun_with
 from train_app.runtime.loop import Task, public_config, run_place, train
@@ -78,8 +78,9 @@ def run_digest(
     del content["base"]["source"]
     if not content["evaluation"]["changes"]:
         del content["evaluation"]["changes"]  # runs from before there were any keep their names
-    if not content["filtering"]["drawn_for"]:
-        del content["filtering"]["drawn_for"]  # and these
+    for name in ("drawn_for", "not_enough", "preference_weight", "preference_beta"):
+        if getattr(config.filtering, name) == getattr(FilteringConfig(), name):
+            del content["filtering"][name]  # and these
     if content["data"]["pack"] not in shipped_names():
         del content["data"]["pack"]  # `pack_digest` says what it is
     read = {"data": data_digest, "base": base_digest, "pack": pack_digest, "prompt": PROMPT_VERSION, "state": STATE_VERSION}

@@ -75,7 +75,10 @@ def drawn_part(config: TrainConfig, *, drawn_for: tuple[SelectBy, ...] = ()) -> 
     if config.adversarial.rounds or not filtering.rounds or not filtering.generated_share:
         return None
     drawn = FilteringConfig(
-        rounds=1, select_by="first", drawn_for=drawn_for, **filtering.model_dump(include={"prompts_per_round", "samples", "good_enough"})
+        rounds=1,
+        select_by="first",
+        drawn_for=drawn_for,
+        **filtering.model_dump(include={"prompts_per_round", "samples", "good_enough", "not_enough"}),
     )
     shared = {"selection": config.selection, "decoding": config.decoding, "evaluation": EvaluationConfig(truth=config.evaluation.truth)}
     return shared_part(config).model_copy(update={**shared, "filtering": drawn})

@@ -4,9 +4,10 @@ Keeping the single best is what pays (joint success .44 -> .58 in a pilot); a th
 are a study's controls.
 """
 
+import math
 import random
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 from common.domain.context import Context
 from common.domain.token_features import TokenFeatures
@@ -19,8 +20,9 @@ from train_app.data.examples import Example
 from train_app.stages.discriminator.training import GROUP
 from train_app.stages.optimisation import Optimiser, cosine_rate
 from train_app.stages.pool import GROUP as POOL
-from train_app.stages.pool import Choose, collect, pooled
-from train_app.stages.sft import answer_rows, ce_step, encode_rows
+from train_app.stages.pool import collect, pooled
+from train_app.stages.preference import Pair, Preference, preference_step
+from train_app.stages.sft import ce_step, encode_rows
 from train_app.stages.state import OnProgress, Progress, Save, State
 from train_app.stages.validation import loaded
 from train_app.stages.workbench import Answer, Workbench
@@ -51,39 +53,57 @@ def scores(
             return None
 
 
-def chooser(select_by: SelectBy, bench: Workbench, discriminator: Discriminator | None, *, good_enough: float | None = None) -> Choose:
-    """One of the candidates that pass the checks; nothing where none passes.
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """Scores under the policy as it is now: what is good enough, and what is not."""
 
-    It is the best by `select_by`; or, where `good_enough` is a score, the one with the lowest likelihood among those that reach it. The
-    first of equals. Best of 6 loses variety that quality does not ask for: 94.4 of 100 chosen texts without a fault at .964 of people's
-    distinct bigrams, instead of 93.7 at .947 (the sample shop, 1,000 prompts).
+    upper: float
+    lower: float
+
+
+Judged = Callable[[Context, Sequence[Candidate]], tuple[list[Candidate], list[Candidate]]]
+"""Of a context's candidates: (at most one that is learnt, at most one that is learnt to be worse)."""
+
+
+def chooser(select_by: SelectBy, bench: Workbench, discriminator: Discriminator | None, *, bounds: Bounds | None = None) -> Judged:
+    """The kept is one that passes the checks: the best by `select_by`; or, with `bounds`, the one with the lowest likelihood among those
+    that reach the upper. The rejected is the likeliest of those that fail a check, or the truth, or stay below the lower bound: beside
+    what is kept it tells of faults, and not of what is likely anyhow. The first of equals; none where there is none.
+
+    Best of 6 loses variety that quality does not ask for: 94.4 of 100 chosen texts without a fault at .964 of people's distinct bigrams,
+    instead of 93.7 at .947 (the sample shop, 1,000 prompts).
     """
 
-    def choose(context: Context, candidates: Sequence[Candidate]) -> list[Candidate]:
-        passing = [one for one in candidates if bench.checker.judge(one.text, context=context, score=None).checks_passed]
+    def choose(context: Context, candidates: Sequence[Candidate]) -> tuple[list[Candidate], list[Candidate]]:
+        passes = [bench.checker.judge(one.text, context=context, score=None).checks_passed for one in candidates]
         if select_by == "truth":
             assert bench.truth is not None, "the configuration was checked"
-            passing = [one for one in passing if bench.truth(one.text, context)]
+            passes = [passed and bench.truth(one.text, context) for passed, one in zip(passes, candidates, strict=True)]
+        passing = [one for one, passed in zip(candidates, passes, strict=True) if passed]
+        bad = [one for one, passed in zip(candidates, passes, strict=True) if not passed]
         features = [one.features for one in passing if one.features is not None]
         if not passing or (found := scores(select_by, features, [context] * len(features), discriminator)) is None:
-            return passing[:1]
+            return passing[:1], bad[:1]
         value = found
-        if good_enough is not None and max(found) >= good_enough:
-            value = [-one.log_likelihood if score >= good_enough else float("-inf") for one, score in zip(features, found, strict=True)]
-        return [passing[value.index(max(value))]]
+        if bounds is not None and max(found) >= bounds.upper:
+            value = [-one.log_likelihood if score >= bounds.upper else -math.inf for one, score in zip(features, found, strict=True)]
+        if bounds is not None:
+            bad = [*bad, *(one for one, score in zip(passing, found, strict=True) if score < bounds.lower)]
+        likeliest = max(bad, key=lambda one: one.features.log_likelihood if one.features else -math.inf, default=None)
+        return [passing[value.index(max(value))]], [likeliest] if likeliest else []
 
     return choose
 
 
-def score_of_good_enough(
-    config: FilteringConfig, select_by: SelectBy, bench: Workbench, discriminator: Discriminator | None
-) -> float | None:
-    """What `good_enough` is under the policy as it is now; None where the best is kept."""
+def bounds_of(config: FilteringConfig, select_by: SelectBy, bench: Workbench, discriminator: Discriminator | None) -> Bounds | None:
+    """What `good_enough` and `not_enough` are under the policy as it is now; None where the best is kept."""
     if config.good_enough is None:
         return None
     real = bench.splits.validation[:REAL_ROWS]
     found = scores(select_by, bench.features([bench.real(one) for one in real]), [one.context for one in real], discriminator)
-    return None if found is None else quantile_threshold(found, q=config.good_enough)
+    if found is None:
+        return None
+    return Bounds(quantile_threshold(found, q=config.good_enough), quantile_threshold(found, q=config.not_enough))
 
 
 def collect_best(
@@ -95,17 +115,26 @@ def collect_best(
     bench: Workbench,
     save: Save,
 ) -> State:
-    """Group `pool`: at most one text for each prompt of the round, by `select_by`; another pool for each that it is `drawn_for`."""
+    """Groups `pool` and `pool, rejected`: at most one text each for every prompt of the round, by `select_by`; two more for each way that
+    it is `drawn_for`."""
     bench.load(state.group("policy"))
-    wanted = {POOL: config.select_by} | {pool_for(by): by for by in config.drawn_for}
+    wanted: dict[str, SelectBy] = {POOL: config.select_by} | {pool_for(by): by for by in config.drawn_for}
     discriminator = loaded(state.group(GROUP), bench) if "discriminator" in wanted.values() else None
-    pools = {
-        name: chooser(by, bench, discriminator, good_enough=score_of_good_enough(config, by, bench, discriminator))
-        for name, by in wanted.items()
-    }
-    prompts = prompts_of_round(bench, config, stage=stage)
+    choosers = {name: chooser(by, bench, discriminator, bounds=bounds_of(config, by, bench, discriminator)) for name, by in wanted.items()}
+
+    def choose(context: Context, candidates: Sequence[Candidate]) -> dict[str, list[Candidate]]:
+        pools = {}
+        for name, judged in choosers.items():
+            pools[name], pools[rejected(name)] = judged(context, candidates)
+        return pools
+
+    prompts, pools = prompts_of_round(bench, config, stage=stage), [*choosers, *map(rejected, choosers)]
     state = state.with_values({DRAWN_BY: bench.run})
-    return collect(state, prompts, on_progress, stage=stage, k=config.samples, bench=bench, save=save, pools=pools)
+    return collect(state, prompts, on_progress, stage=stage, k=config.samples, bench=bench, save=save, choose=choose, pools=pools)
+
+
+def rejected(pool: str) -> str:
+    return f"{pool}, rejected"
 
 
 def pool_for(select_by: SelectBy) -> str:
@@ -113,14 +142,24 @@ def pool_for(select_by: SelectBy) -> str:
     return f"{POOL} for {select_by}"
 
 
-def kept_answers(state: State, config: FilteringConfig, bench: Workbench, *, stage: str) -> list[Answer]:
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A text to learn, and one to its prompt that is worse, where there was one."""
+
+    answer: Answer
+    worse: Answer | None
+
+
+def kept_answers(state: State, config: FilteringConfig, bench: Workbench, *, stage: str) -> list[Kept]:
     """Of the pool that `stage` collected, each text once: the same sentence twice teaches repetition."""
     name = pool_for(config.select_by)
+    name = name if state.group(name) else POOL
     drawn_by = replace(bench, run=str(state.values.get(DRAWN_BY, bench.run)))
     prompts = prompts_of_round(drawn_by, config, stage=stage)
-    kept: dict[str, Answer] = {}
-    for index, ids in pooled(state, name if state.group(name) else POOL):
-        kept.setdefault(str(ids), Answer(prompts[index].context, ids))
+    worse = {index: Answer(prompts[index].context, ids) for index, ids in pooled(state, rejected(name))}
+    kept: dict[str, Kept] = {}
+    for index, ids in pooled(state, name):
+        kept.setdefault(str(ids), Kept(Answer(prompts[index].context, ids), worse.get(index)))
     return list(kept.values())
 
 
@@ -137,11 +176,13 @@ def real_rows(config: FilteringConfig, bench: Workbench) -> list[Example]:
 def train_on_best(
     state: State, config: FilteringConfig, on_progress: OnProgress, *, stage: str, collected_in: str, bench: Workbench, save: Save
 ) -> State:
-    """Cross-entropy on `generated_share` of kept samples and the rest real rows. A round that kept too few changes nothing and says so;
+    """Cross-entropy on `generated_share` of kept samples and the rest real rows, and with `preference_weight` what was kept against what
+    is bad. A round that kept too few changes nothing and says so;
     with a share of 0 it is more cross-entropy on real rows, what a study holds the others against."""
     state = state.enter(stage)
     total = config.steps_per_round
-    generated, told = answer_rows(bench, kept_answers(state, config, bench, stage=collected_in)), {}
+    kept, told = kept_answers(state, config, bench, stage=collected_in), {}
+    generated = [Pair(bench.encoded(one.answer), bench.encoded(one.worse) if one.worse else None) for one in kept]
     if config.generated_share:
         share = len(generated) / max(1, min(config.prompts_per_round, len(bench.splits.train)))
         told = {"kept_share": share}
@@ -153,13 +194,19 @@ def train_on_best(
     bench.load(state.group("policy"))
     optimiser = Optimiser(bench.policy.parameters(), learning_rate=config.learning_rate, saved=state.group("optimiser"))
     num_generated = round(config.generated_share * config.batch_size)
+    preference = Preference(reference=state.group("reference"), beta=config.preference_beta, weight=config.preference_weight)
     for step in range(state.step, total):
         rng = random.Random(bench.seed(stage, step, "batch"))
-        batch = rng.sample(generated, min(num_generated, len(generated)))
-        batch += encode_rows(bench, rng.sample(real, min(config.batch_size - len(batch), len(real))))
+        pairs = rng.sample(generated, min(num_generated, len(generated)))
+        rows = encode_rows(bench, rng.sample(real, min(config.batch_size - len(pairs), len(real))))
         rate = cosine_rate(step, total=total, peak=config.learning_rate, warmup=0.05)
-        loss, norm = ce_step(bench, optimiser, batch, stage=stage, step=step, learning_rate=rate)
-        metrics = {"loss": loss, "grad_norm": norm, "learning_rate": rate, **told}
+        if config.preference_weight:
+            metrics = preference_step(bench, optimiser, pairs, rows, preference, stage=stage, step=step, learning_rate=rate)
+        else:
+            rows = [*(pair.better for pair in pairs), *rows]
+            loss, norm = ce_step(bench, optimiser, rows, stage=stage, step=step, learning_rate=rate)
+            metrics = {"loss": loss, "grad_norm": norm}
+        metrics |= {"learning_rate": rate, **told}
         on_progress(Progress(stage=stage, step=step + 1, total=total, metrics=metrics))
         if (step + 1) % bench.checkpoint_every == 0 and step + 1 < total:
             save(state.with_group("policy", bench.policy.adapter()).with_group("optimiser", optimiser.tensors()).at(step + 1))

@@ -12,15 +12,12 @@ GROUP = "pool"
 CHUNK = 64
 """Contexts in a step: long enough to fill the engine's slots, short enough to lose."""
 
-Choose = Callable[[Context, Sequence[Candidate]], list[Candidate]]
-"""Which of a context's candidates are kept."""
+Choose = Callable[[Context, Sequence[Candidate]], Mapping[str, Sequence[Candidate]]]
+"""Which of a context's candidates are kept: pool -> candidates. A pool that is left out keeps none of them."""
 
 
-def keep_all(context: Context, candidates: Sequence[Candidate]) -> list[Candidate]:
-    return list(candidates)
-
-
-ALL: Mapping[str, Choose] = {GROUP: keep_all}
+def keep_all(context: Context, candidates: Sequence[Candidate]) -> Mapping[str, Sequence[Candidate]]:
+    return {GROUP: candidates}
 
 
 def num_chunks(num_contexts: int) -> int:
@@ -37,10 +34,11 @@ def collect(
     k: int,
     bench: Workbench,
     save: Save,
-    pools: Mapping[str, Choose] = ALL,
+    choose: Choose = keep_all,
+    pools: Sequence[str] = (GROUP,),
 ) -> State:
-    """Groups that `pools` names: rows [index of the example, ids …] of what is kept there of k samples for each example, in the examples'
-    order. All are chosen from the same samples; progress tells of the first."""
+    """Groups `pools`: rows [index of the example, ids …] of what `choose` keeps there of k samples for each example, in the examples'
+    order. Progress tells of the first pool."""
     state = state.enter(stage)
     if state.step == 0:
         state = state.without_groups(*state.groups(GROUP))
@@ -48,27 +46,25 @@ def collect(
 
     def kept_at(step: int) -> State:
         done = state.at(step)
-        for name, kept in rows.items():
-            done = done.with_group(name, pack_rows(kept))
+        for name in pools:
+            done = done.with_group(name, pack_rows(rows[name]))
         return done
 
     chunks = [list(range(start, min(start + CHUNK, len(examples)))) for start in range(0, len(examples), CHUNK)]
-    told, shown = next(iter(pools)), []
     every = max(1, bench.checkpoint_every // 4)
     for step in range(state.step, len(chunks)):
         mine = bench.parallel.mine(chunks[step])
         groups = bench.write([examples[index].context for index in mine], k=k, stage=stage, step=step)
-        for name, choose in pools.items():
-            kept = [choose(examples[index].context, group) for index, group in zip(mine, groups, strict=True)]
-            gathered = bench.parallel.gather_groups([[written(one) for one in texts] for texts in kept])
+        kept = [choose(examples[index].context, group) for index, group in zip(mine, groups, strict=True)]
+        for name in pools:
+            gathered = bench.parallel.gather_groups([[written(one) for one in pool.get(name, ())] for pool in kept])
             rows[name] += [[index, *ids] for index, texts in zip(chunks[step], gathered, strict=True) for ids in texts]
-            if name == told:
-                shown = [
-                    TextPair(product=examples[i].context.product.title, real=examples[i].text, generated=texts[0].text)
-                    for i, texts in zip(mine, kept, strict=True)
-                    if texts
-                ]
-        many = len(rows[told])
+        shown = [
+            TextPair(product=examples[i].context.product.title, real=examples[i].text, generated=texts[0].text)
+            for i, pool in zip(mine, kept, strict=True)
+            if (texts := pool.get(pools[0]))
+        ]
+        many = len(rows[pools[0]])
         metrics = {"kept": float(many), "kept_per_context": many / (chunks[step][-1] + 1)}
         on_progress(Progress(stage=stage, step=step + 1, total=len(chunks), metrics=metrics, texts=tuple(shown[:2])))
         if (step + 1) % every == 0 and step + 1 < len(chunks):

@@ -16,7 +16,7 @@ from train_app.data.examples import Example
 from train_app.stages.adapters import Adapter
 from train_app.stages.optimisation import Optimiser, cosine_rate
 from train_app.stages.state import OnProgress, Progress, Save, State
-from train_app.stages.workbench import Answer, Workbench
+from train_app.stages.workbench import Workbench
 
 STAGE = "sft"
 BUCKET_BATCHES = 32
@@ -38,10 +38,6 @@ def encode_rows(bench: Workbench, examples: Sequence[Example], *, code_dropout: 
             ids, start = free + ids[start:], len(free)
         rows.append((ids, start))
     return rows
-
-
-def answer_rows(bench: Workbench, answers: Sequence[Answer]) -> list[Row]:
-    return [bench.encoded(answer) for answer in answers]
 
 
 def cross_entropy(bench: Workbench, rows: Sequence[Row], *, tokens: float) -> Tensor:

@@ -8,7 +8,17 @@ from common.domain.token_features import TokenFeatures
 from common.errors import BadInput
 from common.generation.candidates import Candidate
 from train_app.config import FilteringConfig
-from train_app.stages.filtering import chooser, collect_best, kept_answers, prompts_of_round, real_rows, score_of_good_enough, train_on_best
+from train_app.stages.filtering import (
+    Bounds,
+    Kept,
+    bounds_of,
+    chooser,
+    collect_best,
+    kept_answers,
+    prompts_of_round,
+    real_rows,
+    train_on_best,
+)
 from train_app.stages.state import State, tensors_digest
 
 
@@ -30,28 +40,42 @@ def test_the_highest_score_among_those_that_pass_the_checks_is_kept(bench) -> No
     wrong = example.text.replace("小时", "00小时")
     group = [candidate(example.text, 0.1), candidate(wrong, 9.0), candidate(example.text, 0.7), candidate(example.text, 0.7)]
     kept = chooser("discriminator", bench, Ruler())(example.context, group)
-    assert kept == [group[2]]
+    assert kept == ([group[2]], [group[1]])
 
 
 def test_of_what_is_good_enough_the_least_likely_is_kept_and_the_best_where_nothing_is(bench) -> None:
     example = bench.splits.train[0]
     group = [candidate(example.text, score, least=least) for score, least in ((0.9, -1.0), (0.6, -3.0), (0.2, -9.0))]
-    assert chooser("discriminator", bench, Ruler(), good_enough=0.5)(example.context, group) == [group[1]]
-    assert chooser("discriminator", bench, Ruler(), good_enough=0.95)(example.context, group) == [group[0]]
-    assert chooser("likelihood", bench, None, good_enough=-3.5)(example.context, group) == [group[1]]
+    assert chooser("discriminator", bench, Ruler(), bounds=Bounds(0.5, 0.0))(example.context, group)[0] == [group[1]]
+    assert chooser("discriminator", bench, Ruler(), bounds=Bounds(0.95, 0.0))(example.context, group)[0] == [group[0]]
+    assert chooser("likelihood", bench, None, bounds=Bounds(-3.5, -9.0))(example.context, group)[0] == [group[1]]
+
+
+def test_what_is_rejected_is_the_likeliest_of_what_fails_or_is_not_enough(bench) -> None:
+    example = bench.splits.train[0]
+    group = [candidate(example.text, score, least=least) for score, least in ((0.9, -9.0), (0.4, -1.0), (0.2, -3.0), (0.1, -5.0))]
+    choose = chooser("discriminator", bench, Ruler(), bounds=Bounds(0.5, 0.3))
+    assert choose(example.context, group) == ([group[0]], [group[2]])
+    failing = candidate("", 9.0, least=-2.0)
+    assert choose(example.context, [*group, failing]) == ([group[0]], [failing])
+    assert choose(example.context, group[:2]) == ([group[0]], [])
+    assert chooser("first", bench, None)(example.context, [failing, *group]) == ([group[0]], [failing])
+    unlike = replace(bench, truth=lambda text, context: text != example.text)
+    assert chooser("truth", unlike, None)(example.context, group) == ([], [group[0]])
 
 
 def test_good_enough_is_a_quantile_of_what_people_wrote(bench) -> None:
     real = bench.splits.validation[:300]
     least = sorted(float(one.stats_T3[:, 0].min()) for one in bench.features([bench.real(example) for example in real]))
-    found = score_of_good_enough(FilteringConfig(good_enough=0.5), "likelihood", bench, None)
-    assert found == pytest.approx(least[len(least) // 2])
-    assert score_of_good_enough(FilteringConfig(), "likelihood", bench, None) is None
-    assert score_of_good_enough(FilteringConfig(good_enough=0.5), "first", bench, None) is None
+    found = bounds_of(FilteringConfig(good_enough=0.5, not_enough=0.1), "likelihood", bench, None)
+    assert found is not None
+    assert (found.upper, found.lower) == pytest.approx((least[len(least) // 2], least[len(least) // 10]))
+    assert bounds_of(FilteringConfig(), "likelihood", bench, None) is None
+    assert bounds_of(FilteringConfig(good_enough=0.5), "first", bench, None) is None
 
 
 def test_nothing_is_kept_where_nothing_passes(bench) -> None:
-    assert chooser("discriminator", bench, Ruler())(bench.splits.train[0].context, [candidate("", 1.0)]) == []
+    assert chooser("discriminator", bench, Ruler())(bench.splits.train[0].context, [candidate("", 1.0)])[0] == []
 
 
 def test_each_round_draws_its_own_prompts(bench) -> None:
@@ -64,10 +88,10 @@ def test_each_round_draws_its_own_prompts(bench) -> None:
 def test_a_studys_controls_choose_by_likelihood_by_the_checks_alone_and_by_the_truth(bench) -> None:
     example = bench.splits.train[0]
     group = [candidate("", 9.0, least=-0.1), *(candidate(example.text, 0.1, least=least) for least in (-3.0, -1.0, -2.0))]
-    assert chooser("likelihood", bench, None)(example.context, group) == [group[2]]
-    assert chooser("first", bench, None)(example.context, group) == [group[1]]
+    assert chooser("likelihood", bench, None)(example.context, group)[0] == [group[2]]
+    assert chooser("first", bench, None)(example.context, group)[0] == [group[1]]
     knows = replace(bench, truth=lambda text, context: False)
-    assert chooser("truth", knows, None)(example.context, group) == []
+    assert chooser("truth", knows, None)(example.context, group)[0] == []
 
 
 def test_samples_are_drawn_once_for_several_ways_to_choose_and_each_learns_from_what_it_would_have_kept_itself(bench) -> None:
@@ -77,7 +101,7 @@ def test_samples_are_drawn_once_for_several_ways_to_choose_and_each_learns_from_
     begun = State(bench.run).with_group("policy", bench.policy.adapter())
     shared = {"stage": "filtering 1 samples", "save": lambda kept: None}
 
-    def kept(state: State, select_by: str, of) -> list:
+    def kept(state: State, select_by: str, of) -> list[Kept]:
         return kept_answers(state, FilteringConfig(select_by=select_by, **shape), of, stage="filtering 1 samples")
 
     drawn_for = FilteringConfig(select_by="first", drawn_for=("likelihood",), **shape)

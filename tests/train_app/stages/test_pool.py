@@ -11,7 +11,7 @@ def test_samples_are_kept_with_the_example_they_were_drawn_for_in_the_examples_o
 
 def test_what_is_not_chosen_is_not_kept(bench) -> None:
     def none_for_the_first(context, candidates):
-        return [] if context == bench.splits.validation[0].context else [candidates[1]]
+        return {} if context == bench.splits.validation[0].context else {"pool": [candidates[1]]}
 
     state = collect(
         State(bench.run),
@@ -21,7 +21,7 @@ def test_what_is_not_chosen_is_not_kept(bench) -> None:
         k=2,
         bench=bench,
         save=lambda kept: None,
-        pools={"pool": none_for_the_first},
+        choose=none_for_the_first,
     )
     assert [index for index, _ in pooled(state)] == [1, 2]
 
