@@ -80,7 +80,8 @@ def drawn_part(config: TrainConfig, *, drawn_for: tuple[SelectBy, ...] = ()) -> 
         drawn_for=drawn_for,
         **filtering.model_dump(include={"prompts_per_round", "samples", "good_enough", "not_enough"}),
     )
-    shared = {"selection": config.selection, "decoding": config.decoding, "evaluation": EvaluationConfig(truth=config.evaluation.truth)}
+    shared = {name: getattr(config, name) for name in ("adversarial", "selection", "decoding")}
+    shared["evaluation"] = EvaluationConfig(truth=config.evaluation.truth)
     return shared_part(config).model_copy(update={**shared, "filtering": drawn})
 
 

@@ -5,6 +5,7 @@ import pytest
 
 from cluster.commands.study import presets, read_study
 from common.errors import ConfigError
+from train_app.study.unit import shared_drawings
 
 
 def test_an_arm_is_the_training_with_its_changes_and_the_seed(tiny) -> None:
@@ -68,3 +69,17 @@ def test_the_document_tells_every_arm() -> None:
     table = DOCUMENT.partition("| arm of `shop` |")[2].partition("\n\n")[0]
     told = {line.split("|")[1].strip() for line in table.splitlines() if line.startswith("| ")}
     assert told == set(read_study("shop", []).arms)
+
+
+def test_arms_that_choose_otherwise_share_a_drawing_that_trains_nothing_and_others_do_not(tiny) -> None:
+    arms = {
+        **tiny.content["arms"],
+        "L": {"title": "by likelihood", "changes": {"filtering": {"select_by": "likelihood", "steps_per_round": 7}}},
+        "more": {"title": "from more samples", "changes": {"filtering": {"samples": 3}}},
+        "again": {"title": "more cross-entropy", "changes": {"filtering": {"generated_share": 0}}},
+        "paid": {"title": "a changed generator", "changes": {"adversarial": {"rounds": 1}}},
+    }
+    [(train, names)] = shared_drawings(tiny(arms=arms), seed=1)
+    assert names == ["V", "F", "L"]
+    assert train.filtering.drawn_for == ("discriminator", "first", "likelihood")
+    assert (train.adversarial.rounds, train.filtering.rounds, train.seed) == (0, 1, 1)
