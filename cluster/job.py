@@ -16,7 +16,8 @@ from cluster.client.jobs import CONFIG, ERROR, KIND, PROGRESS, RELEASE, RESULT, 
 from cluster.session import connect
 from common.config import Frozen, parse
 from common.errors import BadInput, ConfigError, LiyouError, NoResources, VersionMismatch
-from train_app.config import RuntimeConfig, TrainConfig
+from train_app.config import TrainConfig
+from train_app.runtime.config import RuntimeConfig
 from train_app.stages.state import Progress
 from tune_app.config import TuneConfig
 from tune_app.watching import Row

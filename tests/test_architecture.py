@@ -31,6 +31,7 @@ LAYERS = (
 TORCH_HOMES = {
     "common/language/base_model.py",
     "common/language/bottleneck.py",
+    "common/language/packing.py",
     "common/language/trim.py",
     "common/quality/discriminator.py",
     "common/quality/low_rank.py",

@@ -4,7 +4,8 @@ import pytest
 
 from common.config import load_config
 from common.errors import ConfigError
-from train_app.config import RuntimeConfig, TrainConfig
+from train_app.config import TrainConfig
+from train_app.runtime.config import RuntimeConfig
 
 PRESETS = sorted((Path(__file__).resolve().parents[2] / "train_app" / "configs").glob("*.yaml"))
 

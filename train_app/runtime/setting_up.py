@@ -95,7 +95,7 @@ def open_workbench(
         discriminator=config.discriminator,
         bf16=config.runtime.bf16 and has_bf16(parallel.device.type),
         checkpoint_every=config.runtime.checkpoint_every,
-        truth=truth_of(config.evaluation.truth) if config.filtering.select_by == "truth" else None,
+        truth=truth_of(config.evaluation.truth) if "truth" in (config.filtering.select_by, *config.filtering.drawn_for) else None,
         micro_batch=config.runtime.micro_batch,
     )
 

@@ -14,7 +14,7 @@ from typing import Protocol
 from pydantic import JsonValue
 
 from common.errors import ConfigError
-from train_app.config import TrackerName
+from train_app.runtime.config import TrackerName
 from train_app.stages.state import Progress
 
 PROJECT = "liyou"

@@ -10,7 +10,7 @@ from train_app.stages.discriminator.calibration import STAGE as CALIBRATION
 from train_app.stages.discriminator.calibration import calibrate
 from train_app.stages.discriminator.risk import control_risk, stage_name
 from train_app.stages.discriminator.training import GROUP, train_discriminator
-from train_app.stages.filtering import collect_best, train_on_best
+from train_app.stages.filtering.rounds import collect_best, train_on_best
 from train_app.stages.pool import collect, num_chunks
 from train_app.stages.selection import STAGE as SELECTION
 from train_app.stages.selection import select

@@ -10,7 +10,7 @@ import torch
 from cluster.session import connect
 from common.bundle.load import load_bundle
 from common.errors import BadInput, ConfigError, NoResources, Unavailable
-from train_app.config import RuntimeConfig
+from train_app.runtime.config import RuntimeConfig
 from train_app.runtime.loop import SETTING_UP, public_config, started
 from train_app.runtime.run import START_TIMEOUT, absolute, fit, run_digest, waiting
 from train_app.runtime.tracking import run_mailbox

@@ -7,8 +7,8 @@ import pytest
 
 from common.config import parse
 from common.errors import ConfigError
-from train_app.config import RuntimeConfig
 from train_app.runtime import trackers
+from train_app.runtime.config import RuntimeConfig
 from train_app.runtime.run import run_digest
 from train_app.runtime.trackers import flat, opened, refuse_missing
 from train_app.runtime.tracking import Tracking

@@ -28,7 +28,7 @@ from train_app.config import AdversarialConfig, DiscriminatorStageConfig, Filter
 from train_app.data.split import Splits
 from train_app.stages.adversarial.rounds import adversarial_round
 from train_app.stages.discriminator.training import train_discriminator
-from train_app.stages.filtering import collect_best, train_on_best
+from train_app.stages.filtering.rounds import collect_best, train_on_best
 from train_app.stages.parallel import Parallel
 from train_app.stages.pool import collect
 from train_app.stages.sft import sft

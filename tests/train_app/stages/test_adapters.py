@@ -11,7 +11,7 @@ from common.bundle.manifest import AdapterRef
 from common.language.base_model import teacher_forced
 from train_app.config import FilteringConfig, SftConfig
 from train_app.stages import adapters
-from train_app.stages.filtering import train_on_best
+from train_app.stages.filtering.rounds import train_on_best
 from train_app.stages.sft import sft
 from train_app.stages.state import State, read_state, tensors_digest, write_state
 

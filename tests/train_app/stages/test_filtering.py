@@ -8,17 +8,8 @@ from common.domain.token_features import TokenFeatures
 from common.errors import BadInput
 from common.generation.candidates import Candidate
 from train_app.config import FilteringConfig
-from train_app.stages.filtering import (
-    Bounds,
-    Kept,
-    bounds_of,
-    chooser,
-    collect_best,
-    kept_answers,
-    prompts_of_round,
-    real_rows,
-    train_on_best,
-)
+from train_app.stages.filtering.choosing import Bounds, bounds_of, chooser
+from train_app.stages.filtering.rounds import Kept, collect_best, kept_answers, prompts_of_round, real_rows, train_on_best
 from train_app.stages.state import State, tensors_digest
 
 

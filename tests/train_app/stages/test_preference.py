@@ -6,8 +6,8 @@ from dataclasses import replace
 import pytest
 import torch
 
+from train_app.stages.filtering.preference import Pair, Preference, preference_loss, preference_step
 from train_app.stages.optimisation import Optimiser
-from train_app.stages.preference import Pair, Preference, preference_loss, preference_step
 
 
 def test_the_loss_is_log_2_where_nothing_was_learnt_and_falls_as_the_better_gains() -> None:

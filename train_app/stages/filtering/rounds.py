@@ -1,34 +1,25 @@
-"""Filtered fine-tuning: the discriminator's best among the samples that pass the checks becomes training text, beside what people wrote.
+"""A round of filtered fine-tuning: samples are drawn and chosen, then learnt beside real rows, with or without what was bad."""
 
-Keeping the single best is what pays (joint success .44 -> .58 in a pilot); a threshold on the same scores hardly did. Other ways to choose
-are a study's controls.
-"""
-
-import math
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from common.domain.context import Context
-from common.domain.token_features import TokenFeatures
 from common.errors import BadInput
 from common.generation.candidates import Candidate
-from common.quality.discriminator import Discriminator
-from common.quality.threshold import quantile_threshold
 from train_app.config import FilteringConfig, SelectBy
 from train_app.data.examples import Example
 from train_app.stages.discriminator.training import GROUP
+from train_app.stages.filtering.choosing import bounds_of, chooser
+from train_app.stages.filtering.preference import Pair, Preference, preference_step
 from train_app.stages.optimisation import Optimiser, cosine_rate
 from train_app.stages.pool import GROUP as POOL
 from train_app.stages.pool import collect, pooled
-from train_app.stages.preference import Pair, Preference, preference_step
 from train_app.stages.sft import ce_step, encode_rows
 from train_app.stages.state import OnProgress, Progress, Save, State
 from train_app.stages.validation import loaded
 from train_app.stages.workbench import Answer, Workbench
 
-REAL_ROWS = 300
-"""Validation rows whose scores say what is good enough."""
 DRAWN_BY = "pool_run"
 """Value: the run that drew the pool, which is the start of an arm of a study."""
 
@@ -37,73 +28,6 @@ def prompts_of_round(bench: Workbench, config: FilteringConfig, *, stage: str) -
     """Training rows that are answered again; each round draws its own."""
     train = bench.splits.train
     return random.Random(bench.seed(stage, 0, "prompts")).sample(list(train), min(config.prompts_per_round, len(train)))
-
-
-def scores(
-    select_by: SelectBy, features: Sequence[TokenFeatures], contexts: Sequence[Context], discriminator: Discriminator | None
-) -> list[float] | None:
-    """Of texts, higher is better; None where `select_by` names no score."""
-    match select_by:
-        case "discriminator":
-            assert discriminator is not None
-            return discriminator.log_real(features, [context.controls for context in contexts])
-        case "likelihood":
-            return [float(one.stats_T3[:, 0].min()) for one in features]
-        case "first" | "truth":
-            return None
-
-
-@dataclass(frozen=True, slots=True)
-class Bounds:
-    """Scores under the policy as it is now: what is good enough, and what is not."""
-
-    upper: float
-    lower: float
-
-
-Judged = Callable[[Context, Sequence[Candidate]], tuple[list[Candidate], list[Candidate]]]
-"""Of a context's candidates: (at most one that is learnt, at most one that is learnt to be worse)."""
-
-
-def chooser(select_by: SelectBy, bench: Workbench, discriminator: Discriminator | None, *, bounds: Bounds | None = None) -> Judged:
-    """The kept is one that passes the checks: the best by `select_by`; or, with `bounds`, the one with the lowest likelihood among those
-    that reach the upper. The rejected is the likeliest of those that fail a check, or the truth, or stay below the lower bound: beside
-    what is kept it tells of faults, and not of what is likely anyhow. The first of equals; none where there is none.
-
-    Best of 6 loses variety that quality does not ask for: 94.4 of 100 chosen texts without a fault at .964 of people's distinct bigrams,
-    instead of 93.7 at .947 (the sample shop, 1,000 prompts).
-    """
-
-    def choose(context: Context, candidates: Sequence[Candidate]) -> tuple[list[Candidate], list[Candidate]]:
-        passes = [bench.checker.judge(one.text, context=context, score=None).checks_passed for one in candidates]
-        if select_by == "truth":
-            assert bench.truth is not None, "the configuration was checked"
-            passes = [passed and bench.truth(one.text, context) for passed, one in zip(passes, candidates, strict=True)]
-        passing = [one for one, passed in zip(candidates, passes, strict=True) if passed]
-        bad = [one for one, passed in zip(candidates, passes, strict=True) if not passed]
-        features = [one.features for one in passing if one.features is not None]
-        if not passing or (found := scores(select_by, features, [context] * len(features), discriminator)) is None:
-            return passing[:1], bad[:1]
-        value = found
-        if bounds is not None and max(found) >= bounds.upper:
-            value = [-one.log_likelihood if score >= bounds.upper else -math.inf for one, score in zip(features, found, strict=True)]
-        if bounds is not None:
-            bad = [*bad, *(one for one, score in zip(passing, found, strict=True) if score < bounds.lower)]
-        likeliest = max(bad, key=lambda one: one.features.log_likelihood if one.features else -math.inf, default=None)
-        return [passing[value.index(max(value))]], [likeliest] if likeliest else []
-
-    return choose
-
-
-def bounds_of(config: FilteringConfig, select_by: SelectBy, bench: Workbench, discriminator: Discriminator | None) -> Bounds | None:
-    """What `good_enough` and `not_enough` are under the policy as it is now; None where the best is kept."""
-    if config.good_enough is None:
-        return None
-    real = bench.splits.validation[:REAL_ROWS]
-    found = scores(select_by, bench.features([bench.real(one) for one in real]), [one.context for one in real], discriminator)
-    if found is None:
-        return None
-    return Bounds(quantile_threshold(found, q=config.good_enough), quantile_threshold(found, q=config.not_enough))
 
 
 def collect_best(
