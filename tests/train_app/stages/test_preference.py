@@ -19,9 +19,9 @@ def test_the_loss_is_log_2_where_nothing_was_learnt_and_falls_as_the_better_gain
     assert better.grad.tolist() == pytest.approx([-0.5 * 0.5, -0.5 / (1 + math.e), -0.5 / (1 + 1 / math.e)])
 
 
-@pytest.mark.parametrize("micro_batch", [None, 1])
-def test_steps_put_what_is_better_above_what_is_worse_and_begin_at_the_reference(bench, micro_batch) -> None:
-    bench = replace(bench, micro_batch=micro_batch)
+@pytest.mark.parametrize(("micro_batch", "bf16"), [(None, False), (1, False), (2, True)])
+def test_steps_put_what_is_better_above_what_is_worse_and_begin_at_the_reference(bench, micro_batch, bf16) -> None:
+    bench = replace(bench, micro_batch=micro_batch, bf16=bf16)
     rows = [bench.encoded(bench.real(one)) for one in bench.splits.train[:4]]
     texts = [other.text for other in bench.splits.train[4:8]]
     others = [bench.encoded(bench.real(one, text=text)) for one, text in zip(bench.splits.train[:4], texts, strict=True)]

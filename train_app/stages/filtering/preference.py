@@ -58,10 +58,11 @@ def preference_step(
     for part in bench.micro_batches(mine):
         texts = [text for pair in part for text in (pair.better, pair.worse) if text is not None]
         ids, starts = [ids for ids, _ in texts], [start for _, start in texts]
-        with bench.autocast():
-            with torch.no_grad(), bench.policy.holding(config.reference):
-                anchors = torch.stack([one.sum() for one in answer_logprobs(bench.policy.language.model, ids, prompt_lens=starts)])
-            logprobs = torch.stack([one.sum() for one in answer_logprobs(bench.policy.language.model, ids, prompt_lens=starts)])
+        model = bench.policy.language.model
+        with bench.autocast(), torch.no_grad(), bench.policy.holding(config.reference):
+            anchors = torch.stack([one.sum() for one in answer_logprobs(model, ids, prompt_lens=starts)])
+        with bench.autocast():  # another: one context would read the reference's weights again, which it keeps as it cast them
+            logprobs = torch.stack([one.sum() for one in answer_logprobs(model, ids, prompt_lens=starts)])
         margins = logprobs - anchors
         preferred = preference_loss(margins[::2], margins[1::2], beta=config.beta)
         learnt = -logprobs[::2].sum() / tokens
