@@ -222,7 +222,7 @@ class FilteringConfig(Frozen):
     learning_rate: float = Field(2e-4, gt=0, description="SFT's: the pilot gained most at it")
     batch_size: int = Field(32, ge=1, description="rows in an optimiser step, generated and real, over all workers")
     generated_share: float = Field(
-        0.7, ge=0, le=1, description="of each batch; pilot: .7 with one kept sample a prompt. 0: no text is drawn, more cross-entropy"
+        0.7, ge=0, le=1, description="of each batch; pilot: .7 with one kept sample a prompt. 0: no text is drawn, more cross-entropy alone"
     )
     select_by: SelectBy = Field(
         "discriminator",
@@ -241,7 +241,7 @@ class FilteringConfig(Frozen):
         "best where none is: what is good enough, and no narrower than it has to be. null: the best. Read where a score chooses",
     )
     not_enough: float = Field(
-        0.2, ge=0, lt=1, description="quantile as that of good_enough: what lies below it counts as bad, as what fails a check does"
+        0.2, ge=0, lt=1, description="quantile as that of good_enough, and read beside it: what lies below is as bad as what fails a check"
     )
     preference_weight: float = Field(
         0.0,
@@ -252,6 +252,14 @@ class FilteringConfig(Frozen):
     preference_beta: float = Field(0.1, gt=0, description="how soon a pair is far enough apart, per nat")
     real_rows: Literal["all", "passing"] = Field("all", description="passing: only training rows that pass the checks stand beside samples")
     min_acceptance: float = Field(0.05, ge=0, le=1, description="share of prompts with a kept sample below which a round is given up")
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if self.good_enough is not None and self.not_enough > self.good_enough:
+            raise ValueError(
+                f"filtering.not_enough: got {self.not_enough} above good_enough {self.good_enough}; a text would be good and bad at once"
+            )
+        return self
 
 
 class SelectionConfig(Frozen):

@@ -33,7 +33,7 @@ ROWS = {
     "text.chars": "characters",
     "reference.perplexity_token": "perplexity a token of human text",
     "auc": "discriminator's AUC",
-    "core_seconds": "core-seconds of the arm's own stages",
+    "core_seconds": "core-seconds since the start, shared samples included",
     "made": "seeds whose round left a policy of its own (else SFT is measured)",
     "varied": "seeds with a decoding that is varied enough (else the most varied is taken)",
 }

@@ -12,7 +12,7 @@ from common.language.base_model import teacher_forced
 
 @torch.no_grad()
 def token_features(model: nn.Module, ids: Sequence[Sequence[int]], *, prompt_lens: Sequence[int]) -> list[TokenFeatures]:
-    """One padded forward pass: the caller chooses the batch (32 sequences of like length are quick).
+    """One padded forward pass: the caller chooses the batch (32 sequences of like length are quick, answers to one prompt quicker).
 
     `ids` hold prompt, answer and, if it ended, the end token.
     Equal within fp32 rounding to what the engine keeps for the same tokens; row t belongs to ids[prompt_len + t].

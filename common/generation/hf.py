@@ -21,8 +21,8 @@ from common.generation.scheduler import Prefix, Waiting, WaitingLine, shared_pre
 from common.generation.slot_cache import ATTENTION, SlotCache, Stored, register_slot_attention
 from common.generation.slot_state import SlotState
 from common.language.base_model import backbone, head_logits
+from common.language.packing import LAYER_KINDS, layer_kinds
 
-LAYER_KINDS = frozenset({"full_attention", "sliding_attention"})
 Finished = list[tuple[int, Generated]]
 
 
@@ -365,8 +365,7 @@ class HfEngine:
 def _layer_kinds(model: PreTrainedModel) -> tuple[str, ...]:
     """The kinds of attention the model's layers use. Raises UnsupportedModel naming what has no slot cache here."""
     config = model.config.get_text_config()
-    window = getattr(config, "sliding_window", None)
-    kinds = set(getattr(config, "layer_types", None) or ["sliding_attention" if window else "full_attention"])
+    kinds = layer_kinds(config)
     if unknown := sorted(kinds - LAYER_KINDS):
         raise UnsupportedModel(
             f"{config.model_type}: layers of type {', '.join(unknown)} have no slot cache; known are {', '.join(sorted(LAYER_KINDS))}"

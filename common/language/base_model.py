@@ -154,7 +154,8 @@ class AnswerStates:
 
 
 def teacher_forced(model: nn.Module, ids: Sequence[Sequence[int]], *, prompt_lens: Sequence[int]) -> list[AnswerStates]:
-    """One right-padded forward pass over whole sequences; the answer of ids[i] starts at prompt_lens[i] >= 1.
+    """One right-padded forward pass over whole sequences, answers to one prompt behind one copy of it; that of ids[i] starts at
+    prompt_lens[i] >= 1.
 
     Gradients flow through log-probabilities and hidden states unless the caller stops them. `model` may carry a peft adapter.
     """

@@ -17,6 +17,17 @@ _MASKED = ("eager", "sdpa")
 """Attention implementations that take any mask."""
 
 
+FULL, SLIDING = "full_attention", "sliding_attention"
+LAYER_KINDS = frozenset({FULL, SLIDING})
+"""Kinds of attention whose masks are made here and in the engine."""
+
+
+def layer_kinds(config: PretrainedConfig) -> set[str]:
+    """The kinds of attention that the layers use. Mistral and Phi-3 have a window and do not say which layers have it: all."""
+    window = getattr(config, "sliding_window", None)
+    return set(getattr(config, "layer_types", None) or [SLIDING if window else FULL])
+
+
 @dataclass(frozen=True, slots=True)
 class Row:
     """A prompt and the answers behind it. `answers` says of each token whose it is, 0 of the prompt's and 1, 2 … of the answers'."""
@@ -30,7 +41,17 @@ class Row:
 
 
 def rows_of(ids: Sequence[Sequence[int]], prompt_lens: Sequence[int], *, together: bool) -> list[Row]:
-    """A row for each sequence; where `together`, for each prompt, in the order in which prompts come first."""
+    """A row for each sequence; where `together` and that is less to read, padding included, for each prompt."""
+    alone = _grouped(ids, prompt_lens, together=False)
+    packed = _grouped(ids, prompt_lens, together=True) if together else alone
+    return packed if _padded_tokens(packed) < _padded_tokens(alone) else alone
+
+
+def _padded_tokens(rows: Sequence[Row]) -> int:
+    return len(rows) * max((len(row.ids) for row in rows), default=0)
+
+
+def _grouped(ids: Sequence[Sequence[int]], prompt_lens: Sequence[int], *, together: bool) -> list[Row]:
     groups: dict[tuple[object, ...], list[int]] = {}
     for index, (sequence, start) in enumerate(zip(ids, prompt_lens, strict=True)):
         groups.setdefault(tuple(sequence[:start]) if together else (index,), []).append(index)
@@ -51,11 +72,11 @@ def rows_of(ids: Sequence[Sequence[int]], prompt_lens: Sequence[int], *, togethe
 def may_share(decoder: nn.Module, config: PretrainedConfig, *, longest: int) -> bool:
     """Whether the decoder reads a row of several answers as it reads them alone: its attention takes our mask, and no layer has a window or
     a state that ends before `longest`, the tokens of the longest sequence."""
-    kinds = set(getattr(config, "layer_types", None) or ["full_attention"])
-    window = getattr(config, "sliding_window", None) if "sliding_attention" in kinds else None
+    kinds = layer_kinds(config)
+    window = config.sliding_window if SLIDING in kinds else None
     return (
         config._attn_implementation in _MASKED
-        and kinds <= {"full_attention", "sliding_attention"}
+        and kinds <= LAYER_KINDS
         and (window is None or longest <= window)
         and "position_ids" in signature(decoder.forward).parameters
     )

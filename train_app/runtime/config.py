@@ -1,4 +1,4 @@
-"""Where and how fast a run is trained: workers, precision, memory, checkpoints. Changes no weights but by the order of sums."""
+"""Where and how fast a run is trained: workers, precision, memory, checkpoints. What of it leaves results as they are is named in run.py."""
 
 from typing import Literal
 

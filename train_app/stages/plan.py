@@ -107,7 +107,8 @@ def plan(config: TrainConfig, bench: Workbench, *, on_progress: OnProgress, save
         prompts = min(config.filtering.prompts_per_round, len(bench.splits.train))
         draws = [Step(drawn, keep, Work(steps=num_chunks(prompts), written=prompts * config.filtering.samples), able)]
         many = config.filtering.steps_per_round
-        work = Work(steps=many, trained=many * config.filtering.batch_size)
+        worse = many * round(config.filtering.generated_share * config.filtering.batch_size) if config.filtering.preference_weight else 0
+        work = Work(steps=many, trained=many * config.filtering.batch_size + worse, read=2 * worse)
         return [*(draws if config.filtering.generated_share else []), Step(name, learn, work, able, makes=name)]
 
     def selection_of(name: str) -> Run:

@@ -66,9 +66,10 @@ class Workbench:
         """Products in bf16 where the run asks for it; sums of losses stay fp32."""
         return torch.autocast(self.parallel.device.type, torch.bfloat16) if self.bf16 else nullcontext()
 
-    def micro_batches(self, rows: Sequence[Row]) -> list[list[Row]]:
-        """A worker's rows in the parts whose gradients are added up. Sums of losses over global counts: the parts change nothing else."""
-        size = self.micro_batch or max(1, len(rows))
+    def micro_batches(self, rows: Sequence[Row], *, texts: int = 1) -> list[list[Row]]:
+        """A worker's rows, of so many texts each, in the parts whose gradients are added up. Sums of losses over global counts: the parts
+        change nothing else."""
+        size = max(1, self.micro_batch // texts) if self.micro_batch else max(1, len(rows))
         return [list(rows[start : start + size]) for start in range(0, len(rows), size)]
 
     def seed(self, stage: str, step: int, item: str = "") -> int:
@@ -115,7 +116,10 @@ class Workbench:
         """Of the merged policy, in the order given. Batches depend on the answers alone: a resumed run finds the same numbers. Answers to
         one prompt come together: they are read behind one copy of it."""
         encoded = [self.encoded(answer) for answer in answers]
-        order = sorted(range(len(encoded)), key=lambda index: (encoded[index][1], encoded[index][0]))
+        longest: dict[tuple[int, ...], int] = {}
+        for ids, start in encoded:
+            longest[ids[:start]] = max(len(ids), longest.get(ids[:start], 0))
+        order = sorted(range(len(encoded)), key=lambda index: (longest[encoded[index][0][: encoded[index][1]]], encoded[index][0]))
         found: dict[int, TokenFeatures] = {}
         for start in range(0, len(order), FEATURE_BATCH):
             rows = order[start : start + FEATURE_BATCH]

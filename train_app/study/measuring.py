@@ -52,8 +52,8 @@ def measure(state: State, config: StudyConfig, *, bench: Workbench, seed: int, t
 
     sampled = writer(examples, config.train.decoding.model_copy(update={"temperature": 1.0, "top_p": 1.0, "top_k": 0}), k=1)
     asked = examples[: config.best_of_prompts]
-    groups = writer(asked, decoding, k=config.best_of)
-    firsts = [*groups, *writer(examples[len(asked) :], decoding, k=1)]  # a text does not depend on how many are drawn beside it
+    several = writer(asked, decoding, k=config.best_of)
+    firsts = [*several, *writer(examples[len(asked) :], decoding, k=1)]  # a text does not depend on how many are drawn beside it
     texts, outcomes = {}, {}
     for taken, groups in ((SAMPLED, sampled), (DECODED, firsts)):
         said = [group[0].text for group in groups]
@@ -63,7 +63,7 @@ def measure(state: State, config: StudyConfig, *, bench: Workbench, seed: int, t
     texts[DECODED] = texts[DECODED].model_copy(update={"figures": {**texts[DECODED].figures, **figures}})
     ruler = ruler_of(state, config, bench, calibrated=bool(truth)) if asked or truth else None
     if asked:
-        said = [best.text for best in chosen(groups, asked, bench, ruler)]
+        said = [best.text for best in chosen(several, asked, bench, ruler)]
         texts[CHOSEN] = _texts(said, asked, judged(said, asked, bench, faults_of(truth)), seed=seed)
     reads = _discriminator(sampled, examples, outcomes[SAMPLED], ruler) if truth and ruler else (None, None, [])
     shown = [

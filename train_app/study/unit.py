@@ -24,7 +24,7 @@ from train_app.runtime.tracking import read_story
 from train_app.stages.parallel import Parallel
 from train_app.stages.selection import STAGE as SELECTION
 from train_app.stages.state import Progress, State
-from train_app.stages.validation import SFT, candidate, mapped
+from train_app.stages.validation import SFT, candidate, mapped, stage_of
 from train_app.study.config import StudyConfig
 from train_app.study.figures import DRAWN, ArmResult, SeedResult, Texts
 from train_app.study.measuring import Measured, measure, reference
@@ -53,7 +53,7 @@ def run_seed(config: StudyConfig, *, seed: int, tell: Tell, commit: str) -> Seed
     for drawing, names in shared_drawings(config, seed=seed):
         drawn = fit_until(drawing.model_copy(update={"runtime": workers}), partial(tell, DRAWN), until=DRAWN_UNTIL, start=start)
         own = start.model_copy(update={"state": drawn.state})
-        cost = {f"{DRAWN} {stage}": seconds * config.concurrent for stage, seconds in drawn.core_seconds.items()}
+        cost = {f"{DRAWN} {stage}": drawn.core_seconds[stage] * config.concurrent for stage in (stage_of(SFT), DRAWN_UNTIL)}
         begins |= {name: _Begin(start=own, story=begins[name].story, core_seconds=cost) for name in names}
     told = _kept(storage, REFERENCE, _Reference, lambda: _reference(config, started.state, seed=seed, tell=tell))
 

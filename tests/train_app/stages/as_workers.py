@@ -47,7 +47,14 @@ ADVERSARIAL = AdversarialConfig(
     throttle_low=0.0, throttle_high=1.0, max_kl=100.0, min_distinct=0.0, min_unique=0.0,
 )  # fmt: skip
 FILTERING = FilteringConfig(
-    prompts_per_round=48, samples=2, steps_per_round=STEPS, batch_size=BATCH, learning_rate=RATE, min_acceptance=0.0, generated_share=0.5
+    prompts_per_round=48,
+    samples=2,
+    steps_per_round=STEPS,
+    batch_size=BATCH,
+    learning_rate=RATE,
+    min_acceptance=0.0,
+    generated_share=0.5,
+    preference_weight=1.0,
 )
 SIZES = {"train": 48, "discriminator": 40, "validation": 12, "calibration": 8, "test": 4, "evaluator": 0}
 Told = list[dict[str, float]]

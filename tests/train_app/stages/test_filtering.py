@@ -26,33 +26,48 @@ class Ruler:
         return [float(one.hidden_TD[0, 0]) for one in features]
 
 
+def checks_of(bench, context, candidates: list[Candidate]) -> list[bool]:
+    return [bench.checker.judge(one.text, context=context, score=None).checks_passed for one in candidates]
+
+
 def test_the_highest_score_among_those_that_pass_the_checks_is_kept(bench) -> None:
     example = next(one for one in bench.splits.train if one.context.controls["style"] == "concise")
     wrong = example.text.replace("小时", "00小时")
     group = [candidate(example.text, 0.1), candidate(wrong, 9.0), candidate(example.text, 0.7), candidate(example.text, 0.7)]
-    kept = chooser("discriminator", bench, Ruler())(example.context, group)
+    kept = chooser("discriminator", bench, Ruler())(example.context, group, checks_of(bench, example.context, group))
     assert kept == ([group[2]], [group[1]])
 
 
 def test_of_what_is_good_enough_the_least_likely_is_kept_and_the_best_where_nothing_is(bench) -> None:
     example = bench.splits.train[0]
     group = [candidate(example.text, score, least=least) for score, least in ((0.9, -1.0), (0.6, -3.0), (0.2, -9.0))]
-    assert chooser("discriminator", bench, Ruler(), bounds=Bounds(0.5, 0.0))(example.context, group)[0] == [group[1]]
-    assert chooser("discriminator", bench, Ruler(), bounds=Bounds(0.95, 0.0))(example.context, group)[0] == [group[0]]
-    assert chooser("likelihood", bench, None, bounds=Bounds(-3.5, -9.0))(example.context, group)[0] == [group[1]]
+    assert chooser("discriminator", bench, Ruler(), bounds=Bounds(0.5, 0.0))(
+        example.context, group, checks_of(bench, example.context, group)
+    )[0] == [group[1]]
+    assert chooser("discriminator", bench, Ruler(), bounds=Bounds(0.95, 0.0))(
+        example.context, group, checks_of(bench, example.context, group)
+    )[0] == [group[0]]
+    assert chooser("likelihood", bench, None, bounds=Bounds(-3.5, -9.0))(example.context, group, checks_of(bench, example.context, group))[
+        0
+    ] == [group[1]]
 
 
-def test_what_is_rejected_is_the_likeliest_of_what_fails_or_is_not_enough(bench) -> None:
+def test_what_is_rejected_is_the_likeliest_of_what_fails_or_is_not_enough_and_never_what_is_kept(bench) -> None:
     example = bench.splits.train[0]
     group = [candidate(example.text, score, least=least) for score, least in ((0.9, -9.0), (0.4, -1.0), (0.2, -3.0), (0.1, -5.0))]
-    choose = chooser("discriminator", bench, Ruler(), bounds=Bounds(0.5, 0.3))
-    assert choose(example.context, group) == ([group[0]], [group[2]])
     failing = candidate("", 9.0, least=-2.0)
-    assert choose(example.context, [*group, failing]) == ([group[0]], [failing])
-    assert choose(example.context, group[:2]) == ([group[0]], [])
-    assert chooser("first", bench, None)(example.context, [failing, *group]) == ([group[0]], [failing])
-    unlike = replace(bench, truth=lambda text, context: text != example.text)
-    assert chooser("truth", unlike, None)(example.context, group) == ([], [group[0]])
+
+    def choose(select_by: str, candidates: list[Candidate], *, bounds: Bounds | None = None, of=bench):
+        checks = checks_of(bench, example.context, candidates)
+        return chooser(select_by, of, Ruler(), bounds=bounds)(example.context, candidates, checks)
+
+    assert choose("discriminator", group, bounds=Bounds(0.5, 0.3)) == ([group[0]], [group[2]])
+    assert choose("discriminator", [*group, failing], bounds=Bounds(0.5, 0.3)) == ([group[0]], [failing])
+    assert choose("discriminator", group[:2], bounds=Bounds(0.5, 0.3)) == ([group[0]], [])
+    assert choose("discriminator", group[2:], bounds=Bounds(0.5, 0.3)) == ([group[2]], [group[3]]), "nothing is enough: the best is kept"
+    worse = candidate("", 9.0, least=-4.0)
+    assert choose("first", [worse, failing, *group]) == ([group[0]], [failing]), "of every way to choose the likeliest"
+    assert choose("truth", group, of=replace(bench, truth=lambda text, context: text != example.text)) == ([], [group[1]])
 
 
 def test_good_enough_is_a_quantile_of_what_people_wrote(bench) -> None:
@@ -66,7 +81,7 @@ def test_good_enough_is_a_quantile_of_what_people_wrote(bench) -> None:
 
 
 def test_nothing_is_kept_where_nothing_passes(bench) -> None:
-    assert chooser("discriminator", bench, Ruler())(bench.splits.train[0].context, [candidate("", 1.0)])[0] == []
+    assert chooser("discriminator", bench, Ruler())(bench.splits.train[0].context, [candidate("", 1.0)], [False])[0] == []
 
 
 def test_each_round_draws_its_own_prompts(bench) -> None:
@@ -79,10 +94,10 @@ def test_each_round_draws_its_own_prompts(bench) -> None:
 def test_a_studys_controls_choose_by_likelihood_by_the_checks_alone_and_by_the_truth(bench) -> None:
     example = bench.splits.train[0]
     group = [candidate("", 9.0, least=-0.1), *(candidate(example.text, 0.1, least=least) for least in (-3.0, -1.0, -2.0))]
-    assert chooser("likelihood", bench, None)(example.context, group)[0] == [group[2]]
-    assert chooser("first", bench, None)(example.context, group)[0] == [group[1]]
+    assert chooser("likelihood", bench, None)(example.context, group, checks_of(bench, example.context, group))[0] == [group[2]]
+    assert chooser("first", bench, None)(example.context, group, checks_of(bench, example.context, group))[0] == [group[1]]
     knows = replace(bench, truth=lambda text, context: False)
-    assert chooser("truth", knows, None)(example.context, group)[0] == []
+    assert chooser("truth", knows, None)(example.context, group, checks_of(bench, example.context, group))[0] == []
 
 
 def test_samples_are_drawn_once_for_several_ways_to_choose_and_each_learns_from_what_it_would_have_kept_itself(bench) -> None:

@@ -25,6 +25,11 @@ def test_steps_put_what_is_better_above_what_is_worse_and_begin_at_the_reference
     rows = [bench.encoded(bench.real(one)) for one in bench.splits.train[:4]]
     texts = [other.text for other in bench.splits.train[4:8]]
     others = [bench.encoded(bench.real(one, text=text)) for one, text in zip(bench.splits.train[:4], texts, strict=True)]
+    moved = {
+        name: tensor + 0.02 * torch.randn(tensor.shape, generator=torch.Generator().manual_seed(1))
+        for name, tensor in bench.policy.adapter().items()
+    }
+    bench.load(moved)  # dropout then tells passes apart, and a reference that is not read shows
     pairs = [*(Pair(better, worse) for better, worse in zip(rows[:3], others[:3], strict=True)), Pair(rows[3], None)]
     preference = Preference(reference=bench.policy.adapter(), beta=0.1, weight=1.0)
     optimiser = Optimiser(bench.policy.parameters(), learning_rate=1e-2)

@@ -10,7 +10,7 @@ train: {data: {snapshot: unused}, out: unused, adversarial: {rounds: 0}, filteri
 seeds: [1, 2]
 prompts: 4
 best_of: 2
-best_of_prompts: 4
+best_of_prompts: 2
 search_prompts: 4
 decodings: [{max_new_tokens: 16}, {max_new_tokens: 16, temperature: 0.5}]
 baselines: [A]

@@ -42,11 +42,19 @@ class Bounds:
     lower: float
 
 
-Judged = Callable[[Context, Sequence[Candidate]], tuple[list[Candidate], list[Candidate]]]
-"""Of a context's candidates: (at most one that is learnt, at most one that is learnt to be worse)."""
+def passes(select_by: SelectBy, context: Context, candidates: Sequence[Candidate], checks: Sequence[bool], bench: Workbench) -> list[bool]:
+    """Whether a candidate may be learnt at all: the checks, and the truth where it is asked."""
+    if select_by != "truth":
+        return list(checks)
+    assert bench.truth is not None, "the configuration was checked"
+    return [passed and bench.truth(one.text, context) for passed, one in zip(checks, candidates, strict=True)]
 
 
-def chooser(select_by: SelectBy, bench: Workbench, discriminator: Discriminator | None, *, bounds: Bounds | None = None) -> Judged:
+Choose = Callable[[Context, Sequence[Candidate], Sequence[bool]], tuple[list[Candidate], list[Candidate]]]
+"""Of a context's candidates and whether each passes the checks: (at most one to learn, at most one that is worse)."""
+
+
+def chooser(select_by: SelectBy, bench: Workbench, discriminator: Discriminator | None, *, bounds: Bounds | None = None) -> Choose:
     """The kept is one that passes the checks: the best by `select_by`; or, with `bounds`, the one with the lowest likelihood among those
     that reach the upper. The rejected is the likeliest of those that fail a check, or the truth, or stay below the lower bound: beside
     what is kept it tells of faults, and not of what is likely anyhow. The first of equals; none where there is none.
@@ -55,23 +63,22 @@ def chooser(select_by: SelectBy, bench: Workbench, discriminator: Discriminator 
     instead of 93.7 at .947 (the sample shop, 1,000 prompts).
     """
 
-    def choose(context: Context, candidates: Sequence[Candidate]) -> tuple[list[Candidate], list[Candidate]]:
-        passes = [bench.checker.judge(one.text, context=context, score=None).checks_passed for one in candidates]
-        if select_by == "truth":
-            assert bench.truth is not None, "the configuration was checked"
-            passes = [passed and bench.truth(one.text, context) for passed, one in zip(passes, candidates, strict=True)]
-        passing = [one for one, passed in zip(candidates, passes, strict=True) if passed]
-        bad = [one for one, passed in zip(candidates, passes, strict=True) if not passed]
+    def choose(context: Context, candidates: Sequence[Candidate], checks: Sequence[bool]) -> tuple[list[Candidate], list[Candidate]]:
+        passed = passes(select_by, context, candidates, checks, bench)
+        passing = [one for one, good in zip(candidates, passed, strict=True) if good]
+        bad = [one for one, good in zip(candidates, passed, strict=True) if not good]
         features = [one.features for one in passing if one.features is not None]
-        if not passing or (found := scores(select_by, features, [context] * len(features), discriminator)) is None:
-            return passing[:1], bad[:1]
-        value = found
-        if bounds is not None and max(found) >= bounds.upper:
-            value = [-one.log_likelihood if score >= bounds.upper else -math.inf for one, score in zip(features, found, strict=True)]
-        if bounds is not None:
-            bad = [*bad, *(one for one, score in zip(passing, found, strict=True) if score < bounds.lower)]
+        found = scores(select_by, features, [context] * len(features), discriminator) if passing else None
+        kept = passing[:1]
+        if found is not None:
+            value = found
+            if bounds is not None and max(found) >= bounds.upper:
+                value = [-one.log_likelihood if score >= bounds.upper else -math.inf for one, score in zip(features, found, strict=True)]
+            kept = [passing[value.index(max(value))]]
+            if bounds is not None:
+                bad += [one for one, score in zip(passing, found, strict=True) if score < bounds.lower and one is not kept[0]]
         likeliest = max(bad, key=lambda one: one.features.log_likelihood if one.features else -math.inf, default=None)
-        return [passing[value.index(max(value))]], [likeliest] if likeliest else []
+        return kept, [likeliest] if likeliest else []
 
     return choose
 

@@ -53,9 +53,10 @@ def preference_step(
     bench.policy.train(True)
     optimiser.zero()
     loss = backward_of(bench, bench.parallel.mine(rows), tokens=tokens)
+    bench.policy.train(False)  # a margin is of two passes, and with dropout they would differ where the weights do not
     apart = ordered = 0.0
     mine = sorted(bench.parallel.mine(told), key=lambda pair: len(pair.better[0]))
-    for part in bench.micro_batches(mine):
+    for part in bench.micro_batches(mine, texts=2):
         texts = [text for pair in part for text in (pair.better, pair.worse) if text is not None]
         ids, starts = [ids for ids, _ in texts], [start for _, start in texts]
         model = bench.policy.language.model
@@ -70,7 +71,6 @@ def preference_step(
         loss, apart = loss + float(learnt.detach()), apart + float(preferred.detach().sum())
         ordered += float((margins[::2] > margins[1::2]).sum())
     bench.policy.regularise(leads=bench.parallel.leads)
-    bench.policy.train(False)
     norm = optimiser.step(bench.parallel, learning_rate=learning_rate)
     bench.policy.stepped()
     loss, apart, ordered = bench.parallel.sum([loss, apart, ordered])

@@ -20,8 +20,8 @@ from train_app.stages.state import OnProgress, Progress, Save, State
 from train_app.stages.validation import loaded
 from train_app.stages.workbench import Answer, Workbench
 
-DRAWN_BY = "pool_run"
-"""Value: the run that drew the pool, which is the start of an arm of a study."""
+DRAWN_BY, CHOSEN_BY = "pool_run", "pool_by"
+"""Values: the run that drew the pool, which may be an arm's start, and the way by which the pool was chosen; others have their own."""
 
 
 def prompts_of_round(bench: Workbench, config: FilteringConfig, *, stage: str) -> list[Example]:
@@ -42,18 +42,19 @@ def collect_best(
     """Groups `pool` and `pool, rejected`: at most one text each for every prompt of the round, by `select_by`; two more for each way that
     it is `drawn_for`."""
     bench.load(state.group("policy"))
-    wanted: dict[str, SelectBy] = {POOL: config.select_by} | {pool_for(by): by for by in config.drawn_for}
+    wanted: dict[str, SelectBy] = {POOL: config.select_by} | {pool_for(by): by for by in config.drawn_for if by != config.select_by}
     discriminator = loaded(state.group(GROUP), bench) if "discriminator" in wanted.values() else None
     choosers = {name: chooser(by, bench, discriminator, bounds=bounds_of(config, by, bench, discriminator)) for name, by in wanted.items()}
 
     def choose(context: Context, candidates: Sequence[Candidate]) -> dict[str, list[Candidate]]:
+        checks = [bench.checker.judge(one.text, context=context, score=None).checks_passed for one in candidates]
         pools = {}
-        for name, judged in choosers.items():
-            pools[name], pools[rejected(name)] = judged(context, candidates)
+        for name, of in choosers.items():
+            pools[name], pools[rejected(name)] = of(context, candidates, checks)
         return pools
 
     prompts, pools = prompts_of_round(bench, config, stage=stage), [*choosers, *map(rejected, choosers)]
-    state = state.with_values({DRAWN_BY: bench.run})
+    state = state.with_values({DRAWN_BY: bench.run, CHOSEN_BY: config.select_by})
     return collect(state, prompts, on_progress, stage=stage, k=config.samples, bench=bench, save=save, choose=choose, pools=pools)
 
 
@@ -76,8 +77,8 @@ class Kept:
 
 def kept_answers(state: State, config: FilteringConfig, bench: Workbench, *, stage: str) -> list[Kept]:
     """Of the pool that `stage` collected, each text once: the same sentence twice teaches repetition."""
-    name = pool_for(config.select_by)
-    name = name if state.group(name) else POOL
+    name = POOL if state.values.get(CHOSEN_BY, config.select_by) == config.select_by else pool_for(config.select_by)
+    assert state.group(name), f"the samples were not drawn for {config.select_by}"
     drawn_by = replace(bench, run=str(state.values.get(DRAWN_BY, bench.run)))
     prompts = prompts_of_round(drawn_by, config, stage=stage)
     worse = {index: Answer(prompts[index].context, ids) for index, ids in pooled(state, rejected(name))}
@@ -101,11 +102,11 @@ def train_on_best(
     state: State, config: FilteringConfig, on_progress: OnProgress, *, stage: str, collected_in: str, bench: Workbench, save: Save
 ) -> State:
     """Cross-entropy on `generated_share` of kept samples and the rest real rows, and with `preference_weight` what was kept against what
-    is bad. A round that kept too few changes nothing and says so;
-    with a share of 0 it is more cross-entropy on real rows, what a study holds the others against."""
+    is bad. A round that kept too few changes nothing and says so; with a share of 0 it is more cross-entropy on real rows, what a study
+    holds the others against."""
     state = state.enter(stage)
     total = config.steps_per_round
-    kept, told = kept_answers(state, config, bench, stage=collected_in), {}
+    kept, told = kept_answers(state, config, bench, stage=collected_in) if config.generated_share else [], {}
     generated = [Pair(bench.encoded(one.answer), bench.encoded(one.worse) if one.worse else None) for one in kept]
     if config.generated_share:
         share = len(generated) / max(1, min(config.prompts_per_round, len(bench.splits.train)))
