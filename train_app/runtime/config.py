@@ -1,4 +1,4 @@
-"""Where and how fast a run is trained: workers, precision, memory, checkpoints. What of it leaves results as they are is named in run.py."""
+"""Where and how fast a run is trained: workers, precision, memory, checkpoints. Which of it changes no result stands in run.py."""
 
 from typing import Literal
 
