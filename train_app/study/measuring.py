@@ -144,10 +144,12 @@ def searched(state: State, config: StudyConfig, writer: _Writer) -> tuple[list[S
         judge = loaded(ruler, bench)
         on_real = log_real_of(judge, judged_as(bench, [bench.real(example) for example in examples]))
         threshold = quantile_threshold(on_real, q=config.train.selection.accept_quantile)
-        for row, (_, texts, passed) in enumerate(drawn):
-            asked = [Answer(examples[at].context, written(texts[at])) for at, good in enumerate(passed) if good]
-            scores = iter(log_real_of(judge, judged_as(bench, asked)) if asked else [])
-            accepted[row] = [good and next(scores) >= threshold for good in passed]
+        asked = [(row, at) for row, (_, _, passed) in enumerate(drawn) for at, good in enumerate(passed) if good]
+        answers = [Answer(examples[at].context, written(drawn[row][1][at])) for row, at in asked]  # at once: of one prompt they share it
+        scores = log_real_of(judge, judged_as(bench, answers)) if answers else []
+        accepted = [list(passed) for _, _, passed in drawn]
+        for (row, at), score in zip(asked, scores, strict=True):
+            accepted[row][at] = score >= threshold
     found = [
         Searched(
             decoding=decoding,
