@@ -152,7 +152,7 @@ def longest_rows(bench: Workbench, config: TrainConfig) -> list[Row]:
 def activations(bench: Workbench, rows: list[Row]) -> int:
     """Bytes that one forward pass keeps for its backward pass, weights aside, counted at one row and at two and drawn on from there."""
     (ids, start) = rows[0]
-    other = ((*ids[:-1], ids[-1]), start) if start < 2 else ((ids[1], ids[0], *ids[2:]), start)
+    other = ((0 if ids[0] else 1, *ids[1:]), start)
     one, two = (_kept_bytes(bench, [rows[0], other][:num]) for num in (1, 2))  # of two prompts: answers to one are read behind one copy
     return one + (two - one) * (len(rows) - 1)
 

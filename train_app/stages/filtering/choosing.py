@@ -16,6 +16,8 @@ from common.quality.threshold import quantile_threshold
 from train_app.config import FilteringConfig, SelectBy
 from train_app.stages.workbench import Workbench
 
+UNSCORED: tuple[SelectBy, ...] = ("first", "truth")
+"""Ways to choose that ask no score."""
 REAL_ROWS = 300
 """Validation rows whose scores say what is good enough."""
 
@@ -30,7 +32,7 @@ def scores(
             return discriminator.log_real(features, [context.controls for context in contexts])
         case "likelihood":
             return [float(one.stats_T3[:, 0].min()) for one in features]
-        case "first" | "truth":
+        case "first" | "truth":  # UNSCORED
             return None
 
 
@@ -84,11 +86,10 @@ def chooser(select_by: SelectBy, bench: Workbench, discriminator: Discriminator 
 
 
 def bounds_of(config: FilteringConfig, select_by: SelectBy, bench: Workbench, discriminator: Discriminator | None) -> Bounds | None:
-    """What `good_enough` and `not_enough` are under the policy as it is now; None where the best is kept."""
-    if config.good_enough is None:
+    """What `good_enough` and `not_enough` are under the policy as it is now; None where the best is kept, or no score is asked."""
+    if config.good_enough is None or select_by in UNSCORED:
         return None
     real = bench.splits.validation[:REAL_ROWS]
     found = scores(select_by, bench.features([bench.real(one) for one in real]), [one.context for one in real], discriminator)
-    if found is None:
-        return None
+    assert found is not None, "every other way has a score"
     return Bounds(quantile_threshold(found, q=config.good_enough), quantile_threshold(found, q=config.not_enough))
