@@ -1,7 +1,7 @@
 """Supervised fine-tuning: cross-entropy on what people wrote, until validation gets no better. Also the step that later stages reuse."""
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -167,16 +167,29 @@ def sft(state: State, config: SftConfig, on_progress: OnProgress, *, bench: Work
 
 
 def ce_step(
-    bench: Workbench, optimiser: Optimiser, batch: Sequence[Row], *, stage: str, step: int, learning_rate: float
+    bench: Workbench,
+    optimiser: Optimiser,
+    batch: Sequence[Row],
+    *,
+    stage: str,
+    step: int,
+    learning_rate: float,
+    also: Sequence[Row] = (),
+    also_backward: Callable[[float], float] = lambda tokens: 0.0,
 ) -> tuple[float, float]:
-    """One optimiser step on the global batch; (loss a token, gradient norm)."""
-    tokens = float(num_answer_tokens(batch))
+    """One optimiser step on the global batch; (loss a token, gradient norm).
+
+    `also` are rows of the same batch whose gradients `also_backward` adds, without dropout: given the batch's answer tokens, it returns
+    this worker's part of their loss.
+    """
+    tokens = float(num_answer_tokens([*batch, *also]))
     bench.seed_step(stage, step)
     bench.policy.train(True)
     optimiser.zero()
     loss = backward_of(bench, bench.parallel.mine(batch), tokens=tokens)
     bench.policy.regularise(leads=bench.parallel.leads)
     bench.policy.train(False)
+    loss += also_backward(tokens)
     norm = optimiser.step(bench.parallel, learning_rate=learning_rate)
     bench.policy.stepped(sft_steps=step + 1 if stage == STAGE else None)
     return bench.parallel.sum([loss])[0], norm
