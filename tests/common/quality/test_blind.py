@@ -1,0 +1,35 @@
+"""The blind sentences are whole: what they measure is worth no more than they are."""
+
+from collections import Counter
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+BLIND = Path(__file__).parent / "blind"
+
+
+def lines(name: str) -> list[dict[str, Any]]:
+    return [orjson.loads(line) for line in (BLIND / name).read_bytes().splitlines()]
+
+
+def test_the_lexicons_sentences_hold_offences_evasions_and_lawful_neighbours() -> None:
+    found = lines("lexicon.jsonl")
+    assert len({one["id"] for one in found}) == len({one["text"] for one in found}) == len(found) >= 400
+    counts = Counter(one["expected"] for one in found)
+    assert counts.keys() == {"block", "review", "allow"} and min(counts["block"], counts["allow"]) >= 200
+    assert all((one["basis"] is None) == (one["expected"] == "allow") for one in found)
+    evasions = Counter(one["evasion"] for one in found if one["expected"] != "allow")
+    assert {"full_width", "zero_width", "traditional", "pinyin", "split", "homophone"} <= evasions.keys()
+    assert {one["scope"] for one in found} == {"general", "medicine", "health_food", "cosmetics", "finance", "alcohol", "minors"}
+
+
+def test_the_claims_stand_in_their_texts_and_know_nothing_of_the_future() -> None:
+    found = lines("claims.jsonl")
+    assert len({one["id"] for one in found}) == len(found) >= 300
+    assert {one["label"] for one in found} == {"supported", "contradicted", "unsupported"}
+    assert min(Counter(one["kind"] for one in found).values()) >= 20
+    for one in found:
+        assert one["claim"] in one["text"]
+        assert all(datetime.fromisoformat(event["at"]) < datetime.fromisoformat(one["now"]) for event in one["events"])
