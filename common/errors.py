@@ -115,6 +115,12 @@ class SignatureInvalid(Refused):
     code = "signature_invalid"
 
 
+class SignatureExpired(Refused):
+    """A true signature of another time."""
+
+    code = "signature_expired"
+
+
 class AlreadyExists(Refused):
     """A create-only object that somebody wrote first."""
 

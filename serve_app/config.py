@@ -96,6 +96,16 @@ class AnswerConfig(Frozen):
     reserve_s: float = Field(0.15, ge=0, description="seconds of a page kept for templates and the way back")
 
 
+class SigningConfig(Frozen):
+    """Keys are Ed25519 in PEM files, as `liyou keys new` makes them; a file is read when a replica of `api` starts."""
+
+    key: str | None = Field(None, description="file of the private key that signs reasons; null: they are not signed")
+    trusted: tuple[str, ...] = Field(
+        (), max_length=16, description="files of further public keys that are published: of the key that signed before, or will sign next"
+    )
+    lifetime_s: int = Field(7 * 24 * 3600, ge=60, le=366 * 24 * 3600, description="seconds a signature stands")
+
+
 class ServeConfig(Frozen):
     bundle: str | None = Field(
         None,
@@ -115,6 +125,7 @@ class ServeConfig(Frozen):
         None, description="folder of a snapshot, or s3://BUCKET/REGISTRY/VERSION; null: inline products and inline events only"
     )
     producer: str = Field("liyou", min_length=1, max_length=100, description="name or code of the provider, as the AI label states it")
+    signing: SigningConfig = SigningConfig()
     http: HttpLimits = HttpLimits()
     answer: AnswerConfig = AnswerConfig()
     api: ApiConfig = ApiConfig()

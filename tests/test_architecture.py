@@ -20,8 +20,8 @@ MAY_IMPORT = {
 LAYERS = (
     {"errors", "config", "log", "text"},
     {"domain"},
-    {"contract", "artifacts", "metrics"},
-    {"packs"},
+    {"artifacts", "metrics"},
+    {"contract", "packs"},
     {"features", "language"},
     {"quality"},
     {"generation"},

@@ -7,8 +7,10 @@ from typing import Self
 from cluster.client.dashboard import Dashboard
 from cluster.client.jobs import EvaluateConfig, Job, Jobs
 from cluster.client.serving import Item, Serving
+from common.artifacts.signing import Keyring
 from common.config import Frozen, parse
-from common.contract.wire import ModelsResponse, ReasonsResponse
+from common.contract.vouching import verified
+from common.contract.wire import KeysResponse, ModelsResponse, ReasonsResponse, Verification
 from common.errors import BadInput
 from train_app.config import TrainConfig
 from tune_app.config import TuneConfig
@@ -58,7 +60,17 @@ class LiyouClient:
 
     def models(self) -> ModelsResponse:
         """Which bundle answers, with its control codes."""
-        return self._storefront().models()
+        return self._storefront().get("/v1/models", ModelsResponse)
+
+    def keys(self) -> KeysResponse:
+        """Public keys of the signatures under reasons, to be kept where answers are checked: `verify` asks nobody."""
+        return self._storefront().get("/v1/keys", KeysResponse)
+
+    @staticmethod
+    def verify(answer: ReasonsResponse, *, keys: KeysResponse, now: Callable[[], float] = time.time) -> tuple[Verification, ...]:
+        """Of every item, in order, whether it is what was signed, by keys that were got from the server once. Asks nobody: the answer may
+        have come over a cache, a queue or a file (`ReasonsResponse.model_validate_json`). Raises ConfigError for keys that are none."""
+        return verified(answer, keys=Keyring.of_jwks(keys.keys), now_s=now()).items
 
     def train(self, config: Mapping[str, object], *, again: bool = False) -> Job:
         """Trains on the cluster as `liyou train` does here; `config` has the fields of train_app/config.py, its paths are the cluster's.

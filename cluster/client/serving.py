@@ -11,10 +11,10 @@ from pydantic import ValidationError
 from common.config import parse
 from common.contract.deadline import HEADER, Deadline, DeadlineLimits
 from common.contract.problems import Problem
-from common.contract.wire import ModelsResponse, ReasonsRequest, ReasonsResponse
+from common.contract.wire import KeysResponse, ModelsResponse, ReasonsRequest, ReasonsResponse
 from common.errors import BadInput, DeadlineExceeded, LiyouError, Unavailable, by_code
 
-Answer = TypeVar("Answer", ReasonsResponse, ModelsResponse)
+Answer = TypeVar("Answer", ReasonsResponse, ModelsResponse, KeysResponse)
 Item = str | Mapping[str, object]
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.05, 2.0
 """Pauses double from the first to the longest, each shortened by a random share, so that callers do not come back together."""
@@ -53,8 +53,8 @@ class Serving:
         deadline = Deadline.after(deadline_ms, now_s=self._clock())
         return self._tried(lambda left_ms: self._post(body, left_ms=left_ms), deadline)
 
-    def models(self) -> ModelsResponse:
-        return self._tried(lambda left_ms: self._read(self._whole("GET", "/v1/models", left_ms=left_ms), ModelsResponse), None)
+    def get(self, path: str, kind: type[Answer]) -> Answer:
+        return self._tried(lambda left_ms: self._read(self._whole("GET", path, left_ms=left_ms), kind), None)
 
     def _post(self, body: bytes, *, left_ms: int) -> ReasonsResponse:
         headers = {"Content-Type": "application/json", HEADER: str(left_ms)}

@@ -1,6 +1,7 @@
 """Ed25519 signatures over bytes, with keys as PEM text. Knows not what is signed, nor where keys are kept."""
 
 import base64
+import binascii
 import hashlib
 from collections.abc import Iterable
 from typing import Literal
@@ -39,25 +40,82 @@ def key_id(public_pem: str) -> str:
     return _key_id(_public(public_pem))
 
 
+class Signer:
+    """A private key, read once."""
+
+    def __init__(self, private_pem: str) -> None:
+        """Raises ConfigError, without the text, for what is no key."""
+        self._key = _private(private_pem)
+        self.key_id = _key_id(self._key.public_key())
+
+    def sign(self, data: bytes) -> Signature:
+        """Deterministic: the same key and bytes give the same signature (RFC 8032)."""
+        return Signature(key_id=self.key_id, value=base64.b64encode(self._key.sign(data)).decode())
+
+
+class PublicJwk(Frozen):
+    """A public key as others read it: RFC 8037."""
+
+    kty: Literal["OKP"] = "OKP"
+    crv: Literal["Ed25519"] = "Ed25519"
+    alg: Literal["EdDSA"] = "EdDSA"
+    use: Literal["sig"] = "sig"
+    kid: str = Field(pattern=r"^[0-9a-f]{16}$")
+    x: str = Field(pattern=r"^[A-Za-z0-9_-]{43}$", description="the raw key, base64url without padding")
+
+
+class Keyring:
+    """Public keys whose signatures count."""
+
+    def __init__(self, keys: Iterable[Ed25519PublicKey]) -> None:
+        self._keys = {_key_id(key): key for key in keys}
+
+    @classmethod
+    def of_pems(cls, pems: Iterable[str]) -> "Keyring":
+        """Raises ConfigError for what is no key."""
+        return cls(map(_public, pems))
+
+    @classmethod
+    def of_jwks(cls, jwks: Iterable[PublicJwk]) -> "Keyring":
+        """Raises ConfigError for what is no key, or stands under another key's id."""
+        keys = []
+        for jwk in jwks:
+            try:
+                key = Ed25519PublicKey.from_public_bytes(base64.urlsafe_b64decode(jwk.x + "="))
+            except (ValueError, binascii.Error) as error:
+                raise ConfigError(f"key {jwk.kid}: x is no Ed25519 public key; ask for the keys again") from error
+            if _key_id(key) != jwk.kid:
+                raise ConfigError(f"key {jwk.kid}: x is the key {_key_id(key)}; ask for the keys again")
+            keys.append(key)
+        return cls(keys)
+
+    def jwks(self) -> tuple[PublicJwk, ...]:
+        return tuple(
+            PublicJwk(kid=kid, x=base64.urlsafe_b64encode(key.public_bytes_raw()).decode().rstrip("=")) for kid, key in self._keys.items()
+        )
+
+    def verify(self, data: bytes, signature: Signature) -> None:
+        """Raises SignatureInvalid unless one of these keys made `signature` over exactly `data`."""
+        if signature.key_id not in self._keys:
+            raise SignatureInvalid(
+                f"signed by key {signature.key_id}; trusted are {', '.join(self._keys) or 'none'}. Add its public key or sign again"
+            )
+        try:
+            self._keys[signature.key_id].verify(base64.b64decode(signature.value), data)
+        except InvalidSignature as error:
+            raise SignatureInvalid(
+                f"the signature of key {signature.key_id} is not over these bytes: they were changed after signing"
+            ) from error
+
+
 def sign(data: bytes, *, private_pem: str) -> Signature:
-    """Deterministic: the same key and bytes give the same signature (RFC 8032)."""
-    key = _private(private_pem)
-    return Signature(key_id=_key_id(key.public_key()), value=base64.b64encode(key.sign(data)).decode())
+    """Raises ConfigError for what is no private key."""
+    return Signer(private_pem).sign(data)
 
 
 def verify(data: bytes, *, signature: Signature, trusted_pems: Iterable[str]) -> None:
     """Raises SignatureInvalid unless one of the trusted public keys made `signature` over exactly `data`."""
-    trusted = {_key_id(key): key for key in map(_public, trusted_pems)}
-    if signature.key_id not in trusted:
-        raise SignatureInvalid(
-            f"signed by key {signature.key_id}; trusted are {', '.join(trusted) or 'none'}. Add its public key or sign again"
-        )
-    try:
-        trusted[signature.key_id].verify(base64.b64decode(signature.value), data)
-    except InvalidSignature as error:
-        raise SignatureInvalid(
-            f"the signature of key {signature.key_id} is not over these bytes: they were changed after signing"
-        ) from error
+    Keyring.of_pems(trusted_pems).verify(data, signature)
 
 
 def _key_id(key: Ed25519PublicKey) -> str:

@@ -11,8 +11,9 @@ from typing import Annotated, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StrictFloat, StrictInt, StrictStr, model_validator
 
+from common.artifacts.signing import PublicJwk
 from common.config import Frozen
-from common.contract.provenance import Aigc
+from common.contract.provenance import Aigc, ReasonSignature
 from common.domain.controls import ControlVocabulary
 from common.domain.event import Event, EventKind
 from common.domain.money import money
@@ -207,7 +208,8 @@ class ItemReason(Reply):
     verdict: ItemVerdict | None = None
     evidence: tuple[ItemEvidence, ...] = ()
     aigc: Aigc | None = None
-    signature: str | None = None
+    revision: str | None = Field(None, description="names the state of the product that the text was written about")
+    signature: ReasonSignature | None = Field(None, description="over all above but verdict and evidence; null where the server has no key")
     error: ItemError | None = None
     attempts: int = Field(0, description="rounds of generation before this answer")
     degraded: str | None = Field(None, description="why a template is shown; null when the model answered")
@@ -219,6 +221,31 @@ class ReasonsResponse(Reply):
     policy_version: str
     degraded: bool = Field(description="whether some item shows a template because the model did not answer in time or well enough")
     items: tuple[ItemReason, ...]
+
+
+class VerifyRequest(Reply):
+    """What was answered, or as many of its items; what no signature covers is not read."""
+
+    bundle_id: str = Field(max_length=128)
+    policy_version: str = Field(max_length=128)
+    items: tuple[ItemReason, ...] = Field(min_length=1, max_length=MAX_ITEMS)
+
+
+class Verification(Reply):
+    product_id: str
+    valid: bool
+    code: str | None = Field(None, description="signature_invalid or signature_expired; null where it is valid")
+    message: str | None = None
+
+
+class VerifyResponse(Reply):
+    items: tuple[Verification, ...]
+
+
+class KeysResponse(Reply):
+    """A JSON Web Key Set (RFC 7517); the first key signs now, the others have signed what may still be shown."""
+
+    keys: tuple[PublicJwk, ...]
 
 
 class ModelCard(Reply):

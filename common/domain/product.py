@@ -1,7 +1,9 @@
 """A product as the catalogue knows it: the only source of facts that a reason may state."""
 
+import hashlib
 from datetime import datetime
 
+import orjson
 from pydantic import Field
 
 from common.config import Frozen
@@ -36,3 +38,8 @@ class Product(Frozen):
     @property
     def brand(self) -> str | None:
         return next(iter(self.values(BRAND)), None)
+
+    @property
+    def revision(self) -> str:
+        """16 hex digits that name this state of the product: any field that changes changes them."""
+        return hashlib.sha256(orjson.dumps(self.model_dump(mode="json"), option=orjson.OPT_SORT_KEYS)).hexdigest()[:16]

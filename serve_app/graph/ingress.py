@@ -21,6 +21,7 @@ from serve_app.config import AnswerConfig, ServeConfig
 from serve_app.graph.hop import Hop
 from serve_app.graph.page import LeftS, Page
 from serve_app.http.api import create_api
+from serve_app.state.keys import read_keys
 from serve_app.state.live import Live, locate_bundle, read_live
 
 Handle = DeploymentHandle[object]
@@ -35,6 +36,7 @@ class Ingress:
         folder = locate_bundle(config.bundle, registry=config.registry)
         self.live = read_live(folder, pack=config.pack, policy_version=config.policy_version)
         self.hops = HandleHops(config, features, generator, quality)
+        voucher, self.keys = read_keys(config.signing)
         self.page = Page(
             live=self.live,
             hops=self.hops,
@@ -42,11 +44,14 @@ class Ingress:
             policy=policy_of(self.live, config.answer),
             producer=config.producer,
             clock=time.monotonic,
+            voucher=voucher,
         )
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         """Serve's proxy echoes the request id itself, hence `echo_request_id=False`."""
-        return create_api(self.page.answer, ready=self.ready, models=self.models, limits=self.config.http, echo_request_id=False)
+        return create_api(
+            self.page.answer, ready=self.ready, models=self.models, limits=self.config.http, keys=self.keys, echo_request_id=False
+        )
 
     async def ready(self) -> str | None:
         end_s = time.monotonic() + READY_TIMEOUT_S

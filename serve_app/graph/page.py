@@ -5,15 +5,18 @@ a template that says so. Without the features deployment inline products still g
 the page fail.
 """
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
 
 from common.contract.deadline import Deadline
-from common.contract.provenance import label, statement
+from common.contract.provenance import Statement, label
+from common.contract.vouching import Voucher
 from common.contract.wire import ItemReason, ReasonsRequest, ReasonsResponse, evidence_of, item_error, verdict_of
 from common.domain.context import Context
+from common.domain.product import Product
 from common.domain.reason import QualityVerdict, Reason
 from common.errors import DeadlineExceeded, ProductNotFound, Refused, Unavailable
 from common.generation.answer import AnswerPolicy, Items, answer
@@ -49,6 +52,10 @@ class Page:
     policy: AnswerPolicy
     producer: str
     clock: Callable[[], float]
+    voucher: Voucher | None = None
+    """None: reasons are not signed."""
+    now: Callable[[], float] = time.time
+    """what the calendar says, for how long a signature stands"""
 
     async def answer(self, request: ReasonsRequest, *, request_id: str, deadline: Deadline) -> ReasonsResponse:
         """Raises BadControl for a code that the bundle does not have, ProductNotFound when nobody knows any product of the page,
@@ -114,7 +121,7 @@ class Page:
 
     def _response(self, found: Sequence[Context | ItemReason], reasons: Sequence[Reason], *, request_id: str) -> ReasonsResponse:
         written = iter(reasons)
-        items = tuple(self._item(entry.product.product_id, next(written)) if isinstance(entry, Context) else entry for entry in found)
+        items = tuple(self._item(entry.product, next(written)) if isinstance(entry, Context) else entry for entry in found)
         return ReasonsResponse(
             request_id=request_id,
             bundle_id=self.live.manifest.bundle_id,
@@ -123,26 +130,32 @@ class Page:
             items=items,
         )
 
-    def _item(self, product_id: str, reason: Reason) -> ItemReason:
+    def _item(self, product: Product, reason: Reason) -> ItemReason:
         if not reason.text:
-            return item_error(product_id, Refused("neither a candidate nor a template passed the checks for this product and its codes"))
-        stated = statement(
-            product_id=product_id,
+            return item_error(
+                product.product_id, Refused("neither a candidate nor a template passed the checks for this product and its codes")
+            )
+        stated = Statement(
+            product_id=product.product_id,
+            revision=product.revision,
             text=reason.text,
             source=reason.source,
             controls=reason.controls,
             bundle_id=self.live.manifest.bundle_id,
             policy_version=self.live.pack.policy_version,
+            producer=self.producer,
         )
         return ItemReason(
-            product_id=product_id,
+            product_id=product.product_id,
             status="ok",
             text=reason.text,
             source=reason.source,
             controls=reason.controls,
             verdict=verdict_of(reason.verdict),
             evidence=evidence_of(reason.verdict.evidence()),
-            aigc=label(stated, producer=self.producer),
+            aigc=label(stated),
+            revision=stated.revision,
+            signature=self.voucher.sign(stated, now_s=self.now()) if self.voucher else None,
             attempts=reason.attempts,
             degraded=reason.degraded,
         )

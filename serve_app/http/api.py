@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import orjson
 from fastapi import FastAPI, Request
@@ -11,14 +11,18 @@ from pydantic import BaseModel, ValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
+from common.artifacts.signing import Keyring
 from common.contract import problems
 from common.contract.deadline import HEADER as DEADLINE_HEADER
 from common.contract.deadline import Deadline, parse_deadline_ms
-from common.contract.wire import Health, ModelsResponse, ReasonsRequest, ReasonsResponse
+from common.contract.vouching import verified
+from common.contract.wire import Health, KeysResponse, ModelsResponse, ReasonsRequest, ReasonsResponse, VerifyRequest, VerifyResponse
 from common.errors import BadInput, DeadlineExceeded, LiyouError, Unavailable
 from serve_app.http.limits import HttpLimits, read_json
-from serve_app.http.openapi import REASONS_REQUEST, document, problem_answers
+from serve_app.http.openapi import REASONS_REQUEST, VERIFY_REQUEST, document, problem_answers
 from serve_app.http.request_id import RequestIdMiddleware, problem_response
+
+Body = TypeVar("Body", bound=BaseModel)
 
 
 class AnswerPage(Protocol):
@@ -44,11 +48,15 @@ def create_api(
     ready: Callable[[], Awaitable[str | None]],
     models: Callable[[], Awaitable[ModelsResponse]],
     limits: HttpLimits | None = None,
+    keys: Keyring | None = None,
     clock: Callable[[], float] = time.monotonic,
+    now: Callable[[], float] = time.time,
     echo_request_id: bool = True,
 ) -> FastAPI:
-    """`ready` says in a sentence what is missing, or None. `echo_request_id` is off where a proxy in front echoes the header itself."""
+    """`ready` says in a sentence what is missing, or None. `keys`: whose signatures under reasons count, the one that signs first; `now`
+    is what the calendar says. `echo_request_id` is off where a proxy in front echoes the header itself."""
     bounds = limits or HttpLimits()
+    keyring = keys or Keyring(())
     app = FastAPI(title="Liyou", version="1", docs_url=None, redoc_url=None, redirect_slashes=False)
     app.add_middleware(RequestIdMiddleware, echo=echo_request_id)
 
@@ -65,11 +73,30 @@ def create_api(
         deadline = Deadline.after(milliseconds, now_s=arrived_s)
         try:
             async with asyncio.timeout(deadline.left_s(now_s=clock()) + bounds.grace_s):  # a body that trickles in counts too
-                page = parse_page(await read_json(request, limits=bounds))
+                page = parsed(await read_json(request, limits=bounds), ReasonsRequest)
                 answer = await answer_page(page, request_id=request.state.request_id, deadline=deadline)
         except TimeoutError as error:
             raise DeadlineExceeded(f"not even a template was possible within {milliseconds} ms") from error
         return json_response(answer)
+
+    @app.post(
+        "/v1/reasons:verify",
+        response_model=VerifyResponse,
+        openapi_extra=VERIFY_REQUEST,
+        responses=problem_answers(400, 413, 415, 422, 500, 504),
+        summary="Whether what an answer says is what we signed, item by item",
+    )
+    async def verify(request: Request) -> Response:
+        try:
+            async with asyncio.timeout(bounds.deadline.default_ms / 1000):
+                asked = parsed(await read_json(request, limits=bounds), VerifyRequest)
+        except TimeoutError as error:
+            raise DeadlineExceeded(f"the body was not complete within {bounds.deadline.default_ms} ms") from error
+        return json_response(verified(asked, keys=keyring, now_s=now()))
+
+    @app.get("/v1/keys", response_model=KeysResponse, summary="Public keys of the signatures under reasons, as a JSON Web Key Set")
+    async def list_keys() -> Response:
+        return json_response(KeysResponse(keys=keyring.jwks()))
 
     @app.get("/v1/models", response_model=ModelsResponse, responses=problem_answers(503), summary="Which bundle answers, and its codes")
     async def list_models() -> Response:
@@ -90,10 +117,10 @@ def create_api(
     return app
 
 
-def parse_page(body: object) -> ReasonsRequest:
+def parsed(body: object, kind: type[Body]) -> Body:
     """The body as a request. Raises RefusedDocument with every field that is wrong."""
     try:
-        return ReasonsRequest.model_validate(body)
+        return kind.model_validate(body)
     except ValidationError as error:
         raise RefusedDocument(error, body) from error
 

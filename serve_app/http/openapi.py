@@ -10,7 +10,7 @@ from pydantic.json_schema import models_json_schema
 
 from common.contract.deadline import HEADER as DEADLINE_HEADER
 from common.contract.problems import MEDIA_TYPE, Problem
-from common.contract.wire import ReasonsRequest
+from common.contract.wire import ReasonsRequest, VerifyRequest
 
 COMMITTED = Path(__file__).resolve().parents[1] / "openapi.json"
 REF = "#/components/schemas/{model}"
@@ -24,8 +24,15 @@ MEANINGS = {
     503: "not possible right now; see Retry-After",
     504: "not even a template was possible before the deadline",
 }
+
+
+def _body(model: str) -> dict[str, object]:
+    return {"required": True, "content": {"application/json": {"schema": {"$ref": REF.format(model=model)}}}}
+
+
+VERIFY_REQUEST: dict[str, object] = {"requestBody": _body("VerifyRequest")}
 REASONS_REQUEST: dict[str, object] = {
-    "requestBody": {"required": True, "content": {"application/json": {"schema": {"$ref": REF.format(model="ReasonsRequest")}}}},
+    "requestBody": _body("ReasonsRequest"),
     "parameters": [
         {
             "name": DEADLINE_HEADER,
@@ -54,7 +61,9 @@ def document(app: FastAPI) -> dict[str, object]:
     """The whole document, made once an app."""
     if not app.openapi_schema:
         schema = get_openapi(title=app.title, version=app.version, routes=app.routes)
-        _, ours = models_json_schema([(ReasonsRequest, "validation"), (Problem, "serialization")], ref_template=REF)
+        _, ours = models_json_schema(
+            [(ReasonsRequest, "validation"), (VerifyRequest, "validation"), (Problem, "serialization")], ref_template=REF
+        )
         schema["components"]["schemas"] = dict(sorted((schema["components"]["schemas"] | ours["$defs"]).items()))
         app.openapi_schema = schema
     return app.openapi_schema

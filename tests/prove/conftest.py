@@ -34,7 +34,7 @@ from common.features.snapshot import Snapshot
 from common.features.snapshot_build import build_snapshot
 from common.packs.load import load_pack
 from serve_app.graph.features_deployment import Features
-from serve_app.http.api import parse_page
+from serve_app.http.api import parsed
 from serve_app.state.live import STARTER
 from train_app.data.examples import Example, example_id, examples
 from train_app.data.split import Splits, split
@@ -140,7 +140,7 @@ class Shop:
 
     def contexts(self, body: Mapping[str, Any]) -> list[Context]:
         """What serving makes of a request: parsed from bytes, looked up, resolved, as of now."""
-        request: ReasonsRequest = parse_page(orjson.loads(orjson.dumps(body)))
+        request: ReasonsRequest = parsed(orjson.loads(orjson.dumps(body)), ReasonsRequest)
         found = Features(self.snapshot, vocabulary=self.vocabulary, now=lambda: datetime.now(UTC)).contexts(request)
         assert all(isinstance(one, Context) for one in found), found
         return found  # type: ignore[return-value]

@@ -199,3 +199,12 @@ def test_it_works_where_ray_torch_and_fastapi_are_not_installed() -> None:
     server.should_exit = True
     thread.join(10)
     assert done.stdout == "好\n", done.stderr
+
+
+def test_an_answer_is_verified_with_keys_that_were_got_once_and_without_asking_again(server, client) -> None:
+    server.answer = lambda asked: (200, {"keys": []} if asked.path == "/v1/keys" else PAGE)
+    page, keys = client.reasons("p1"), client.keys()
+    asked = len(server.asked)
+    (found,) = LiyouClient.verify(page, keys=keys)
+    assert (found.product_id, found.valid, found.code) == ("p1", False, "signature_invalid")
+    assert len(server.asked) == asked

@@ -1,6 +1,6 @@
 import pytest
 
-from common.artifacts.signing import generate_private_key, key_id, public_key, sign, verify
+from common.artifacts.signing import Keyring, generate_private_key, key_id, public_key, sign, verify
 from common.errors import ConfigError, SignatureInvalid
 
 PRIVATE = generate_private_key()
@@ -32,3 +32,12 @@ def test_a_text_that_is_no_private_key_is_refused_without_being_shown(pem: str) 
     with pytest.raises(ConfigError, match="Ed25519") as caught:
         sign(b"x", private_pem=pem)
     assert not pem or pem not in str(caught.value)
+
+
+def test_keys_cross_the_wire_as_json_web_keys_and_none_passes_under_anothers_id() -> None:
+    ring = Keyring.of_pems([public_key(PRIVATE), public_key(OTHER)])
+    first, second = ring.jwks()
+    assert (first.kty, first.crv, first.kid) == ("OKP", "Ed25519", key_id(public_key(PRIVATE)))
+    Keyring.of_jwks([second, first]).verify(b"x", sign(b"x", private_pem=PRIVATE))
+    with pytest.raises(ConfigError, match=f"key {first.kid}: x is the key {second.kid}"):
+        Keyring.of_jwks([first.model_copy(update={"x": second.x})])

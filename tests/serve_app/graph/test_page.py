@@ -11,8 +11,10 @@ from typing import Any
 
 import pytest
 
+from common.artifacts.signing import Keyring, Signer, generate_private_key, public_key
 from common.bundle.load import load_bundle
 from common.contract.deadline import Deadline
+from common.contract.vouching import Voucher, verified
 from common.contract.wire import ItemReason, ReasonsRequest, ReasonsResponse
 from common.domain.context import Context
 from common.domain.reason import QualityVerdict
@@ -103,6 +105,24 @@ def test_the_models_text_is_shown_with_verdict_label_and_codes(page: Page, hops:
     assert item.aigc is not None
     assert (item.aigc.label, item.aigc.producer) == (1, "test shop")
     assert (answer.request_id, answer.bundle_id, answer.degraded) == ("r-1", tiny_bundle.bundle_id, False)
+
+
+def test_with_a_key_every_item_that_shows_a_text_is_signed_models_and_templates_alike(page: Page, hops: DirectHops) -> None:
+    private = generate_private_key()
+    signing = replace(page, voucher=Voucher(Signer(private), lifetime_s=60), now=lambda: 1000.0)
+    answer = ask(signing, EARBUDS, EARBUDS | {"controls": {"style": "detailed"}}, {"product_id": "unknown"})
+    assert [item.source for item in answer.items] == ["model", "template", None]
+    found = verified(answer, keys=Keyring.of_pems([public_key(private)]), now_s=1060.0)
+    assert [one.valid for one in found.items] == [True, True, False]
+    assert answer.items[0].signature is not None
+    assert answer.items[0].signature.expires_at == 1060
+    assert ask(page, EARBUDS).items[0].signature is None
+
+
+def test_a_revision_names_the_state_of_the_product_it_was_written_about(page: Page, hops: DirectHops) -> None:
+    dearer = {"product": EARBUDS["product"] | {"price": 399}}
+    first, again, other = ask(page, EARBUDS, EARBUDS, dearer).items
+    assert first.revision == again.revision != other.revision
 
 
 def test_a_page_takes_one_call_a_hop(page: Page, hops: DirectHops) -> None:

@@ -8,7 +8,10 @@ import orjson
 import pytest
 from starlette.testclient import TestClient
 
+from common.artifacts.signing import Keyring, Signer, generate_private_key, key_id, public_key
 from common.contract.deadline import Deadline, DeadlineLimits
+from common.contract.provenance import Statement, label
+from common.contract.vouching import Voucher
 from common.contract.wire import ItemReason, ModelCard, ModelsResponse, ReasonsRequest, ReasonsResponse, item_error
 from common.domain.controls import Control, ControlValue, ControlVocabulary
 from common.errors import Overloaded, ProductNotFound
@@ -207,6 +210,60 @@ def test_ready_says_what_is_missing_while_alive_stays_true(client: TestClient, r
 
 def test_models_lists_the_bundle(client: TestClient) -> None:
     assert client.get("/v1/models").json()["models"][0]["bundle_id"] == "b1"
+
+
+PRIVATE = generate_private_key()
+
+
+@pytest.fixture
+def signing() -> Iterator[TestClient]:
+    async def signed(request: ReasonsRequest, *, request_id: str, deadline: Deadline) -> ReasonsResponse:
+        items = []
+        for item in request.items:
+            about: dict[str, Any] = {"product_id": item.names, "revision": "r1", "text": "好", "source": "model", "controls": {}}
+            stated = Statement(**about, bundle_id="b1", policy_version="v1", producer="shop")
+            voucher = Voucher(Signer(PRIVATE), lifetime_s=100)
+            items.append(ItemReason(status="ok", aigc=label(stated), signature=voucher.sign(stated, now_s=1000.0), **about))
+        return ReasonsResponse(request_id=request_id, bundle_id="b1", policy_version="v1", degraded=False, items=tuple(items))
+
+    keys = Keyring.of_pems([public_key(PRIVATE)])
+    with TestClient(create_api(signed, ready=Readiness(), models=models, keys=keys, now=lambda: 1050.0)) as client:
+        yield client
+
+
+def verify(client: TestClient, body: Any) -> Any:
+    return client.post("/v1/reasons:verify", content=orjson.dumps(body), headers={"content-type": "application/json"})
+
+
+def test_an_answer_is_verified_as_it_came_and_a_changed_one_is_not(signing: TestClient) -> None:
+    answer = post(signing, {"items": [{"product_id": "p1"}, {"product_id": "p2"}]}).json()
+    answer["items"][1]["text"] = "更好"
+    first, second = verify(signing, answer).json()["items"]
+    assert (first["product_id"], first["valid"], first["code"]) == ("p1", True, None)
+    assert (second["valid"], second["code"]) == (False, "signature_invalid")
+
+
+def test_the_keys_are_a_json_web_key_set_and_empty_without_signing(signing: TestClient, client: TestClient) -> None:
+    (key,) = signing.get("/v1/keys").json()["keys"]
+    assert (key["kid"], key["crv"], key["use"]) == (key_id(public_key(PRIVATE)), "Ed25519", "sig")
+    assert client.get("/v1/keys").json() == {"keys": []}
+
+
+@pytest.mark.parametrize(
+    ("body", "pointer"),
+    [
+        ({"items": []}, "/bundle_id"),
+        ({"bundle_id": "b", "policy_version": "v", "items": []}, "/items"),
+        ({"bundle_id": "b", "policy_version": "v", "items": [{"product_id": "p", "status": "ok"}] * 51}, "/items"),
+        ({"bundle_id": "b", "policy_version": "v", "items": [{"product_id": "p", "status": "ok", "signature": "x"}]}, "/items/0/signature"),
+        ([], ""),
+    ],
+    ids=str,
+)
+def test_what_is_no_answer_is_not_verified_but_told_where_it_is_wrong(signing: TestClient, body: Any, pointer: str) -> None:
+    refused = verify(signing, body)
+    assert (refused.status_code, refused.json()["code"]) == (422, "bad_input")
+    assert refused.json()["errors"][0]["pointer"] == pointer
 
 
 def test_a_page_of_50_inline_products_with_long_descriptions_fits() -> None:
