@@ -27,6 +27,9 @@ from train_app.study.figures import CHOSEN, DECODED, SAMPLED, Bits, Searched, Sh
 NUM_BINS = 10
 PERPLEXITY_ROWS = 500
 PAGE = 256
+DRAWS = 3
+"""Texts a validation row whose distinct bigrams are counted, draw by draw, and averaged: a floor on variety that a single draw of 700 rows
+misses or meets by chance moves the decoding by a step of the grid, and success by as much as arms differ."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,32 +138,33 @@ def searched(state: State, config: StudyConfig, writer: _Writer) -> tuple[list[S
     ruler = state.group(STUDY_RULER)
     drawn = []
     for decoding in config.decodings:
-        groups = writer(examples, decoding, k=1)
+        groups = writer(examples, decoding, k=DRAWS)
         passed = [_passes(group[0].text, example, bench) for group, example in zip(groups, examples, strict=True)]
-        drawn.append((decoding, [group[0] for group in groups], passed))
+        distinct_2 = float(np.mean([distinct([group[draw].text for group in groups], 2) for draw in range(DRAWS)])) / distinct(real, 2)
+        drawn.append((decoding, [written(group[0]) for group in groups], passed, distinct_2))
     accepted = [[True] * len(examples) for _ in drawn]
     if ruler:
         read_as_ruler(state, bench)
         judge = loaded(ruler, bench)
         on_real = log_real_of(judge, judged_as(bench, [bench.real(example) for example in examples]))
         threshold = quantile_threshold(on_real, q=config.train.selection.accept_quantile)
-        asked = [(row, at) for row, (_, _, passed) in enumerate(drawn) for at, good in enumerate(passed) if good]
-        answers = [Answer(examples[at].context, written(drawn[row][1][at])) for row, at in asked]  # at once: of one prompt they share it
+        asked = [(row, at) for row, (_, _, passed, _) in enumerate(drawn) for at, good in enumerate(passed) if good]
+        answers = [Answer(examples[at].context, drawn[row][1][at]) for row, at in asked]  # at once: of one prompt they share it
         scores = log_real_of(judge, judged_as(bench, answers)) if answers else []
-        accepted = [list(passed) for _, _, passed in drawn]
+        accepted = [list(passed) for _, _, passed, _ in drawn]
         for (row, at), score in zip(asked, scores, strict=True):
             accepted[row][at] = score >= threshold
     found = [
         Searched(
             decoding=decoding,
             joint=float(np.mean([a and b for a, b in zip(passed, ok, strict=True)])),
-            distinct_2=distinct([one.text for one in texts], 2) / distinct(real, 2),
+            distinct_2=distinct_2,
         )
-        for (decoding, texts, passed), ok in zip(drawn, accepted, strict=True)
+        for (decoding, _, passed, distinct_2), ok in zip(drawn, accepted, strict=True)
     ]
-    varied = [one for one in found if one.distinct_2 >= config.distinct_floor]
-    best = max(varied, key=lambda one: one.joint) if varied else max(found, key=lambda one: one.distinct_2)
-    return found, best.decoding, bool(varied)
+    enough = [one for one in found if one.distinct_2 >= config.distinct_floor]
+    best = max(enough, key=lambda one: one.joint) if enough else max(found, key=lambda one: one.distinct_2)
+    return found, best.decoding, bool(enough)
 
 
 def chosen(groups: Sequence[Sequence[Candidate]], examples: Sequence[Example], bench: Workbench, ruler: Ruler | None) -> list[Candidate]:
