@@ -19,6 +19,7 @@ COMMANDS = {
     "jobs": "Trainings, studies and evaluations on a cluster: submit, list, logs, stop.",
     "bundle": "Bundles in a registry: list, show, verify, promote, rollback, diff.",
     "serve": "Serve a bundle on this machine over HTTP.",
+    "audit": "The record of what was shown: verify, show, prune.",
     "keys": "The key that reasons are signed with; check a saved answer.",
     "deploy": "Check a Serve config file strictly, deploy it to a cluster, wait until it runs.",
 }

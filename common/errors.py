@@ -121,6 +121,12 @@ class SignatureExpired(Refused):
     code = "signature_expired"
 
 
+class Tampered(Refused):
+    """A record that does not hang together as it was written."""
+
+    code = "tampered"
+
+
 class AlreadyExists(Refused):
     """A create-only object that somebody wrote first."""
 

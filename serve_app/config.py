@@ -106,6 +106,23 @@ class SigningConfig(Frozen):
     lifetime_s: int = Field(7 * 24 * 3600, ge=60, le=366 * 24 * 3600, description="seconds a signature stands")
 
 
+class AuditConfig(Frozen):
+    """A record of what was shown, for whoever has to account for it; `liyou audit` reads it."""
+
+    to: str | None = Field(None, description="folder, file:// or s3:// URI that the record is kept in; null: none is kept")
+    secret: str | None = Field(
+        None, description="file whose 32 bytes or more make pseudonyms of user ids; another secret makes others, so keep it to find a user"
+    )
+    flush_s: float = Field(5.0, gt=0, le=300, description="seconds between segments; a killed replica loses what it showed since the last")
+    pending: int = Field(100_000, ge=1, description="texts that may wait for storage; of those beyond it the number is kept")
+
+    @model_validator(mode="after")
+    def _with_a_secret(self) -> "AuditConfig":
+        if self.to is not None and self.secret is None:
+            raise ValueError("to is set and secret is not; a record without pseudonyms would hold user ids, which it must not")
+        return self
+
+
 class ServeConfig(Frozen):
     bundle: str | None = Field(
         None,
@@ -126,6 +143,7 @@ class ServeConfig(Frozen):
     )
     producer: str = Field("liyou", min_length=1, max_length=100, description="name or code of the provider, as the AI label states it")
     signing: SigningConfig = SigningConfig()
+    audit: AuditConfig = AuditConfig()
     http: HttpLimits = HttpLimits()
     answer: AnswerConfig = AnswerConfig()
     api: ApiConfig = ApiConfig()

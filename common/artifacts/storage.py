@@ -48,6 +48,9 @@ class Storage(Protocol):
 
     def exists(self, key: str) -> bool: ...
 
+    def remove(self, key: str) -> None:
+        """Of records whose time is over; nothing where the key is not taken. A registry never calls it: its objects are written once."""
+
     def put_file(self, key: str, path: Path) -> None:
         """As `put`, for a file of any size: it is never in memory whole."""
 
@@ -127,6 +130,12 @@ class FileStorage:
 
     def exists(self, key: str) -> bool:
         return self._path(key).is_file()
+
+    def remove(self, key: str) -> None:
+        try:
+            self._path(key).unlink(missing_ok=True)
+        except OSError as error:
+            raise StorageUnreachable(f"{self.uri}/{key} cannot be removed: {error.strerror or error}") from error
 
     def put_file(self, key: str, path: Path) -> None:
         with self._writing(key) as file, path.open("rb") as source:
@@ -224,6 +233,10 @@ class S3Storage:
         except ArtifactNotFound:
             return False
         return True
+
+    def remove(self, key: str) -> None:
+        with self._asking(key):
+            self._client.delete_object(Bucket=self.bucket, Key=self._key(key))
 
     def put_file(self, key: str, path: Path) -> None:
         with self._asking(key):

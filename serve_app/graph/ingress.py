@@ -9,7 +9,8 @@ from functools import partial
 from fastapi import FastAPI
 from ray.serve.handle import DeploymentHandle
 
-from common.contract.wire import ItemReason, ModelsResponse, ReasonsRequest
+from common.contract.deadline import Deadline
+from common.contract.wire import ItemReason, ModelsResponse, ReasonsRequest, ReasonsResponse
 from common.domain.context import Context
 from common.domain.reason import QualityVerdict
 from common.errors import Unavailable
@@ -21,6 +22,7 @@ from serve_app.config import AnswerConfig, ServeConfig
 from serve_app.graph.hop import Hop
 from serve_app.graph.page import LeftS, Page
 from serve_app.http.api import create_api
+from serve_app.state.audit import open_audit
 from serve_app.state.keys import read_keys
 from serve_app.state.live import Live, locate_bundle, read_live
 
@@ -37,6 +39,8 @@ class Ingress:
         self.live = read_live(folder, pack=config.pack, policy_version=config.policy_version)
         self.hops = HandleHops(config, features, generator, quality)
         voucher, self.keys = read_keys(config.signing)
+        self.audit = open_audit(config.audit, signer=voucher.signer if voucher else None)
+        self._auditing: asyncio.Task[None] | None = None
         self.page = Page(
             live=self.live,
             hops=self.hops,
@@ -49,9 +53,20 @@ class Ingress:
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         """Serve's proxy echoes the request id itself, hence `echo_request_id=False`."""
-        return create_api(
-            self.page.answer, ready=self.ready, models=self.models, limits=self.config.http, keys=self.keys, echo_request_id=False
-        )
+        return create_api(self.answer, ready=self.ready, models=self.models, limits=self.config.http, keys=self.keys, echo_request_id=False)
+
+    async def answer(self, request: ReasonsRequest, *, request_id: str, deadline: Deadline) -> ReasonsResponse:
+        answer = await self.page.answer(request, request_id=request_id, deadline=deadline)
+        if self.audit is not None:
+            self._auditing = self._auditing or asyncio.create_task(self.audit.run(every_s=self.config.audit.flush_s))
+            self.audit.note(request, answer)
+        return answer
+
+    async def __del__(self) -> None:
+        """Serve calls it before it stops a replica: what was shown is on record before it is gone."""
+        if self._auditing is not None and self.audit is not None:
+            self._auditing.cancel()
+            await self.audit.flush()
 
     async def ready(self) -> str | None:
         end_s = time.monotonic() + READY_TIMEOUT_S

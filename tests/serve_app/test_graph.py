@@ -12,8 +12,12 @@ import orjson
 import pytest
 from ray import serve
 
+from cluster import LiyouClient
 from cluster.commands.serve import RAY_ENVIRONMENT
 from cluster.session import connect
+from common.artifacts.signing import Keyring, generate_private_key, public_key
+from common.contract.audit import Shown, pseudonym, read_segment
+from common.contract.wire import KeysResponse, ReasonsResponse
 from common.features.snapshot_build import build_snapshot
 from serve_app.app import build
 
@@ -25,7 +29,16 @@ CONCISE = {"style": "concise"}
 
 
 @pytest.fixture(scope="module")
-def client(tiny_bundle: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx2.Client]:
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a key, a secret, and later the record of what was shown."""
+    folder: Path = tmp_path_factory.mktemp("kept")
+    (folder / "private.pem").write_text(generate_private_key())
+    (folder / "secret").write_text("0123456789abcdef0123456789abcdef")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def client(tiny_bundle: Any, kept: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx2.Client]:
     raw: Path = tmp_path_factory.mktemp("raw")
     (raw / "products.jsonl").write_bytes(orjson.dumps({"product_id": "p2", "title": "轻云跑鞋", "category": "跑鞋"}))
     build_snapshot(raw, raw.parent / "snapshot")
@@ -34,6 +47,8 @@ def client(tiny_bundle: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         "snapshot": str(raw.parent / "snapshot"),
         "producer": "test shop",
         "answer": {"expected_s": 0.05},
+        "signing": {"key": str(kept / "private.pem")},
+        "audit": {"to": str(kept / "record"), "secret": str(kept / "secret"), "flush_s": 300},
     }
     os.environ.update(RAY_ENVIRONMENT)
     with connect(num_cpus=2):
@@ -91,6 +106,14 @@ def test_refusals_reach_the_caller_as_problems(client: httpx2.Client, content: b
     assert answer.headers["content-type"] == "application/problem+json"
 
 
+def test_an_answer_is_signed_and_verifies_over_http_and_offline(client: httpx2.Client) -> None:
+    answer = ask(client, {"product": EARBUDS}, {"product_id": "p2"}, controls=CONCISE).json()
+    assert [one["valid"] for one in client.post("/v1/reasons:verify", json=answer).json()["items"]] == [True, True]
+    answer["items"][1]["text"] += "。"
+    page, keys = ReasonsResponse.model_validate(answer), KeysResponse.model_validate(client.get("/v1/keys").json())
+    assert [one.code for one in LiyouClient.verify(page, keys=keys)] == [None, "signature_invalid"]
+
+
 def descendants(root: int) -> dict[int, str]:
     """Process id -> title of everything that this process started; others on the machine are none of our business."""
     parents, titles = {}, {}
@@ -116,6 +139,19 @@ def test_a_killed_generator_costs_no_page_and_the_model_comes_back(client: httpx
     while (source := written_by(ask(client, {"product": EARBUDS}))) != "model":
         assert time.monotonic() < end_s, f"the generator did not come back: {source}"
         time.sleep(0.5)
+
+
+def test_a_replica_that_is_stopped_has_put_on_record_what_it_showed(client: httpx2.Client, kept: Path) -> None:
+    """The last test: it ends the application."""
+    answer = ask(client, {"product": EARBUDS}, user={"user_id": "u-77"}, headers={"X-Request-ID": "r-last"}).json()
+    serve.delete("liyou")
+    keys = Keyring.of_pems([public_key((kept / "private.pem").read_text())])
+    (segment,) = (kept / "record").rglob("*.jsonl")
+    entries, _ = read_segment(segment.read_bytes(), place=None, keys=keys)
+    assert isinstance(entries[-1], Shown)
+    assert (entries[-1].request_id, entries[-1].text) == ("r-last", answer["items"][0]["text"])
+    assert entries[-1].user == pseudonym("u-77", secret=(kept / "secret").read_bytes())
+    assert "u-77" not in segment.read_text()
 
 
 def written_by(answer: httpx2.Response) -> str:
