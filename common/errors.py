@@ -4,6 +4,7 @@ LiyouError
   BadInput ......... the caller sent or wrote something wrong (422)
   NotFound ......... what was named does not exist (404)
   Unauthorised ..... who asks is not known (401)
+  Forbidden ........ who asks is known, and may not (403)
   Refused .......... it exists, and using it would be unsafe or untrue (409)
   Unavailable ...... right now it cannot be done; trying again may work (503)
 """
@@ -162,9 +163,13 @@ class TrainingDiverged(Refused):
 
 
 class Unauthorised(LiyouError):
-    """No token, or not the one that the cluster asks for."""
+    """No token or key, or none that is known."""
 
     code, status = "unauthorised", 401
+
+
+class Forbidden(LiyouError):
+    code, status = "forbidden", 403
 
 
 class VersionMismatch(Refused):
@@ -201,6 +206,16 @@ class NoResources(Unavailable):
 
 class Overloaded(Unavailable):
     code, status = "overloaded", 503
+
+
+class RateLimited(Unavailable):
+    """More than the key may ask for; `retry_after_s` says when it may again."""
+
+    code, status = "rate_limited", 429
+
+    def __init__(self, message: str = "", *, retry_after_s: int = 1, fields: tuple[tuple[str, str], ...] = ()) -> None:
+        super().__init__(message, fields=fields)
+        self.retry_after_s = retry_after_s
 
 
 class DeadlineExceeded(Unavailable):

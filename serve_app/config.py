@@ -96,6 +96,24 @@ class AnswerConfig(Frozen):
     reserve_s: float = Field(0.15, ge=0, description="seconds of a page kept for templates and the way back")
 
 
+class DoorsConfig(Frozen):
+    """Who may ask, and how often."""
+
+    keys: str | None = Field(
+        None,
+        description="file of API keys, as `liyou keys issue` writes it, read again when it changes; null: anybody may ask",
+    )
+    redis: str | None = Field(
+        None, pattern=r"^rediss?://", description="URL of a Redis in which all replicas count; null: each replica counts alone"
+    )
+    local_share: float = Field(
+        0.25,
+        gt=0,
+        le=1,
+        description="of its limits, what a key has at each replica while Redis does not answer: one over the replicas",
+    )
+
+
 class SigningConfig(Frozen):
     """Keys are Ed25519 in PEM files, as `liyou keys new` makes them; a file is read when a replica of `api` starts."""
 
@@ -142,6 +160,7 @@ class ServeConfig(Frozen):
         None, description="folder of a snapshot, or s3://BUCKET/REGISTRY/VERSION; null: inline products and inline events only"
     )
     producer: str = Field("liyou", min_length=1, max_length=100, description="name or code of the provider, as the AI label states it")
+    doors: DoorsConfig = DoorsConfig()
     signing: SigningConfig = SigningConfig()
     audit: AuditConfig = AuditConfig()
     http: HttpLimits = HttpLimits()

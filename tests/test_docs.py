@@ -172,7 +172,7 @@ def test_commands_and_options_in_prose_exist(document: Path) -> None:
 def test_error_codes_and_statuses_are_those_that_are_sent(document: str) -> None:
     statuses = {kind.code: kind.status for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, errors.LiyouError)}
     statuses |= {code: status for status, code in CODES_BY_STATUS.items()}
-    told = [row for row in rows(document, columns=3) if re.fullmatch(r"\d{3}(, \d{3})?", row[1])]
+    told = [row for row in rows(document, columns=3) if re.fullmatch(r"\d{3}(, \d{3})*", row[1])]
     assert len(told) == 7
     for codes, numbers, _ in told:
         expected = [statuses[code] for code in quoted(codes)]

@@ -7,6 +7,7 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Annotated
 
 import orjson
@@ -34,6 +35,7 @@ def serve(
     snapshot: Annotated[str | None, typer.Option(help="folder or s3:// name of a snapshot; without it, products come inline")] = None,
     base: Annotated[str | None, typer.Option(help="where the base model lies, if not where the bundle was trained with it")] = None,
     pack: Annotated[str | None, typer.Option(help="folder or s3:// URI of a pack; its lexicon, knowledge and templates apply")] = None,
+    keys: Annotated[str | None, typer.Option(help="file of API keys that callers need, as `liyou keys issue` writes it")] = None,
     config: Annotated[str | None, typer.Option(help="YAML with the fields of serve_app/config.py")] = None,
     host: Annotated[str, typer.Option(help="address to listen on")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535)] = 8000,
@@ -52,7 +54,12 @@ def serve(
         phases.done("imports")
         refuse_taken_port(host, port)
         arguments = merged(config, {"bundle": bundle, "registry": registry, "snapshot": snapshot, "base": base, "pack": pack})
+        if keys is not None:
+            doors = arguments.get("doors")
+            arguments["doors"] = {**(doors if isinstance(doors, dict) else {}), "keys": str(Path(keys).resolve())}
         settings = parse(arguments, ServeConfig, source=config or "liyou serve")
+        if host not in LOOPBACK and settings.doors.keys is None:
+            raise ConfigError(f"--host {host}: anybody who reaches this machine could ask; pass --keys (`liyou keys issue`)")
         application = build(arguments)
         phases.done("bundle checks")
         os.environ.update(RAY_ENVIRONMENT)
@@ -68,7 +75,7 @@ def serve(
                 url = f"http://{host if host not in ('0.0.0.0', '::') else '127.0.0.1'}:{port}"
                 card = first_answer(f"{url}/v1/models")
                 phases.done("first answer")
-                typer.echo(report(url, card, phases, host=host, as_json=json))
+                typer.echo(report(url, card, phases, as_json=json))
                 while True:
                     time.sleep(3600)
             finally:
@@ -152,15 +159,13 @@ def first_answer(url: str) -> dict[str, object]:
     raise Unavailable(f"{url} did not answer though all deployments are up; see the Serve logs")
 
 
-def report(url: str, card: dict[str, object], phases: Phases, *, host: str, as_json: bool) -> str:
+def report(url: str, card: dict[str, object], phases: Phases, *, as_json: bool) -> str:
     total_s = round(sum(phases.seconds.values()), 1)
     if as_json:
         facts = {"url": url, "bundle_id": card["bundle_id"], "phases_s": phases.seconds, "total_s": total_s, "pid": os.getpid()}
         return orjson.dumps(facts).decode()
     lines = [f"serving {card['bundle_id']} at {url}/v1/reasons after {total_s} s"]
     lines += [f"  {name:<26}{seconds:6.1f} s" for name, seconds in phases.seconds.items()]
-    if host not in LOOPBACK:
-        lines.append(f"  {host} is reachable from outside, and no key is asked for: put a gateway in front")
     lines.append('  try: curl -s -H "Content-Type: application/json" ' + url + "/v1/reasons -d '" + EXAMPLE + "'")
     return "\n".join(lines)
 

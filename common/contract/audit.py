@@ -31,6 +31,7 @@ class Shown(Frozen):
     kind: Literal["shown"] = "shown"
     at: AwareDatetime
     request_id: str
+    tenant: str | None
     user: str | None
     channel: str | None
     product_id: str
@@ -97,7 +98,7 @@ def pseudonym(user_id: str, *, secret: bytes) -> str:
     return hmac.new(secret, user_id.encode(), hashlib.sha256).hexdigest()[:32]
 
 
-def shown(answer: ReasonsResponse, *, at: AwareDatetime, user: str | None, channel: str | None) -> list[Shown]:
+def shown(answer: ReasonsResponse, *, at: AwareDatetime, tenant: str | None, user: str | None, channel: str | None) -> list[Shown]:
     """Of every item that shows a text. `user` is a pseudonym already."""
     found = []
     for item in answer.items:
@@ -110,6 +111,7 @@ def shown(answer: ReasonsResponse, *, at: AwareDatetime, user: str | None, chann
             Shown(
                 at=at,
                 request_id=answer.request_id,
+                tenant=tenant,
                 user=user,
                 channel=channel,
                 product_id=item.product_id,

@@ -138,6 +138,11 @@ class ReasonsRequest(Frozen):
     """A page of products for one user. Answers keep this order; a product may stand on a page twice (with other codes)."""
 
     user: RequestUser | None = Field(None, description="absent: a new user")
+    personalise: bool = Field(
+        True,
+        strict=True,
+        description="false, for who opted out: neither the user's past nor tastes are looked at; codes of the request count",
+    )
     channel: str | None = Field(None, max_length=32)
     controls: Codes = Field(default_factory=dict)
     items: tuple[RequestItem, ...] = Field(min_length=1, max_length=MAX_ITEMS)

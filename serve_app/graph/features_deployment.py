@@ -37,7 +37,7 @@ class Features:
     def _user(self, request: ReasonsRequest) -> tuple[BehaviorSummary, str | None, Controls, Mapping[str, Estimate]]:
         """What is known of the user: inline events stand for the whole past, and tastes come from the snapshot either way."""
         user, snapshot = request.user, self.snapshot
-        if user is None:
+        if user is None or not request.personalise:
             return BehaviorSummary(), None, {}, {}
         if user.events is not None:
             behavior = summarize(user.to_domain(), at=self.now(), products=self._named(request))

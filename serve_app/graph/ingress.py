@@ -22,6 +22,7 @@ from serve_app.config import AnswerConfig, ServeConfig
 from serve_app.graph.hop import Hop
 from serve_app.graph.page import LeftS, Page
 from serve_app.http.api import create_api
+from serve_app.http.doors import Caller, open_doors
 from serve_app.state.audit import open_audit
 from serve_app.state.keys import read_keys
 from serve_app.state.live import Live, locate_bundle, read_live
@@ -40,6 +41,7 @@ class Ingress:
         self.hops = HandleHops(config, features, generator, quality)
         voucher, self.keys = read_keys(config.signing)
         self.audit = open_audit(config.audit, signer=voucher.signer if voucher else None)
+        self.doors = open_doors(config.doors)
         self._auditing: asyncio.Task[None] | None = None
         self.page = Page(
             live=self.live,
@@ -53,13 +55,21 @@ class Ingress:
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         """Serve's proxy echoes the request id itself, hence `echo_request_id=False`."""
-        return create_api(self.answer, ready=self.ready, models=self.models, limits=self.config.http, keys=self.keys, echo_request_id=False)
+        return create_api(
+            self.answer,
+            ready=self.ready,
+            models=self.models,
+            limits=self.config.http,
+            keys=self.keys,
+            doors=self.doors,
+            echo_request_id=False,
+        )
 
-    async def answer(self, request: ReasonsRequest, *, request_id: str, deadline: Deadline) -> ReasonsResponse:
-        answer = await self.page.answer(request, request_id=request_id, deadline=deadline)
-        if self.audit is not None:
+    async def answer(self, request: ReasonsRequest, *, request_id: str, deadline: Deadline, caller: Caller) -> ReasonsResponse:
+        answer = await self.page.answer(request, request_id=request_id, deadline=deadline, sandbox=caller.sandbox)
+        if self.audit is not None and not caller.sandbox:
             self._auditing = self._auditing or asyncio.create_task(self.audit.run(every_s=self.config.audit.flush_s))
-            self.audit.note(request, answer)
+            self.audit.note(request, answer, tenant=caller.tenant)
         return answer
 
     async def __del__(self) -> None:

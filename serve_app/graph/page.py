@@ -26,6 +26,7 @@ from common.quality.verdict import Checker
 from serve_app.graph.features_deployment import resolve_codes
 from serve_app.state.live import Live
 
+SANDBOX = "sandbox"
 LeftS = Callable[[], float]
 """Seconds a hop may still take; asked again at each attempt."""
 
@@ -57,9 +58,12 @@ class Page:
     now: Callable[[], float] = time.time
     """what the calendar says, for how long a signature stands"""
 
-    async def answer(self, request: ReasonsRequest, *, request_id: str, deadline: Deadline) -> ReasonsResponse:
-        """Raises BadControl for a code that the bundle does not have, ProductNotFound when nobody knows any product of the page,
-        DeadlineExceeded or Unavailable when no item could be answered."""
+    async def answer(self, request: ReasonsRequest, *, request_id: str, deadline: Deadline, sandbox: bool = False) -> ReasonsResponse:
+        """`sandbox`: templates for all, and no model is asked.
+
+        Raises BadControl for a code that the bundle does not have, ProductNotFound when nobody knows any product of the page,
+        DeadlineExceeded or Unavailable when no item could be answered.
+        """
 
         def left_s() -> float:
             return deadline.left_s(now_s=self.clock()) - self.policy.reserve_s
@@ -74,6 +78,8 @@ class Page:
         contexts = [context for context in found if isinstance(context, Context)]
         if missing is None and not contexts:
             raise unknown_page(found)
+        if missing is None and sandbox:
+            missing = SANDBOX
         if missing is None:
             reasons = await self._reasons(contexts, deadline=deadline, left_s=left_s)
         elif contexts:

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Protocol, TypeVar
 
 import orjson
@@ -17,16 +17,18 @@ from common.contract.deadline import HEADER as DEADLINE_HEADER
 from common.contract.deadline import Deadline, parse_deadline_ms
 from common.contract.vouching import verified
 from common.contract.wire import Health, KeysResponse, ModelsResponse, ReasonsRequest, ReasonsResponse, VerifyRequest, VerifyResponse
-from common.errors import BadInput, DeadlineExceeded, LiyouError, Unavailable
+from common.errors import BadInput, DeadlineExceeded, LiyouError, RateLimited, Unauthorised, Unavailable
+from serve_app.http.doors import Caller, Doors
 from serve_app.http.limits import HttpLimits, read_json
 from serve_app.http.openapi import REASONS_REQUEST, VERIFY_REQUEST, document, problem_answers
 from serve_app.http.request_id import RequestIdMiddleware, problem_response
+from serve_app.state.counters import Counters
 
 Body = TypeVar("Body", bound=BaseModel)
 
 
 class AnswerPage(Protocol):
-    async def __call__(self, request: ReasonsRequest, *, request_id: str, deadline: Deadline) -> ReasonsResponse:
+    async def __call__(self, request: ReasonsRequest, *, request_id: str, deadline: Deadline, caller: Caller) -> ReasonsResponse:
         """The whole page, every item answered. Raises BadControl, or Unavailable when not even templates were possible."""
 
 
@@ -49,14 +51,16 @@ def create_api(
     models: Callable[[], Awaitable[ModelsResponse]],
     limits: HttpLimits | None = None,
     keys: Keyring | None = None,
+    doors: Doors | None = None,
     clock: Callable[[], float] = time.monotonic,
     now: Callable[[], float] = time.time,
     echo_request_id: bool = True,
 ) -> FastAPI:
-    """`ready` says in a sentence what is missing, or None. `keys`: whose signatures under reasons count, the one that signs first; `now`
-    is what the calendar says. `echo_request_id` is off where a proxy in front echoes the header itself."""
+    """`ready` says in a sentence what is missing, or None. `keys`: whose signatures under reasons count, the one that signs first. `doors`:
+    who may ask, None: anybody. `now` is the calendar's. `echo_request_id` is off where a proxy in front echoes the header itself."""
     bounds = limits or HttpLimits()
     keyring = keys or Keyring(())
+    entry = doors or Doors(None, Counters(None, local_share=1, clock=clock, now=now), now=now)
     app = FastAPI(title="Liyou", version="1", docs_url=None, redoc_url=None, redirect_slashes=False)
     app.add_middleware(RequestIdMiddleware, echo=echo_request_id)
 
@@ -64,20 +68,22 @@ def create_api(
         "/v1/reasons",
         response_model=ReasonsResponse,
         openapi_extra=REASONS_REQUEST,
-        responses=problem_answers(400, 404, 413, 415, 422, 500, 503, 504),
+        responses=problem_answers(400, 401, 403, 404, 413, 415, 422, 429, 500, 503, 504),
         summary="Reasons for a page of 1 to 50 products, in the order asked",
     )
     async def reasons(request: Request) -> Response:
         arrived_s = clock()
+        caller = entry.caller(request.headers.get("authorization"), scope="reasons")
         milliseconds = parse_deadline_ms(request.headers.get(DEADLINE_HEADER), limits=bounds.deadline)
         deadline = Deadline.after(milliseconds, now_s=arrived_s)
         try:
             async with asyncio.timeout(deadline.left_s(now_s=clock()) + bounds.grace_s):  # a body that trickles in counts too
                 page = parsed(await read_json(request, limits=bounds), ReasonsRequest)
-                answer = await answer_page(page, request_id=request.state.request_id, deadline=deadline)
+                left = await entry.charge(caller, items=len(page.items))
+                answer = await answer_page(page, request_id=request.state.request_id, deadline=deadline, caller=caller)
         except TimeoutError as error:
             raise DeadlineExceeded(f"not even a template was possible within {milliseconds} ms") from error
-        return json_response(answer)
+        return json_response(answer, headers=left)
 
     @app.post(
         "/v1/reasons:verify",
@@ -98,8 +104,14 @@ def create_api(
     async def list_keys() -> Response:
         return json_response(KeysResponse(keys=keyring.jwks()))
 
-    @app.get("/v1/models", response_model=ModelsResponse, responses=problem_answers(503), summary="Which bundle answers, and its codes")
-    async def list_models() -> Response:
+    @app.get(
+        "/v1/models",
+        response_model=ModelsResponse,
+        responses=problem_answers(401, 403, 503),
+        summary="Which bundle answers, and its codes",
+    )
+    async def list_models(request: Request) -> Response:
+        entry.caller(request.headers.get("authorization"), scope="models")
         return json_response(await models())
 
     @app.get("/livez", response_model=Health, summary="The process answers")
@@ -125,8 +137,8 @@ def parsed(body: object, kind: type[Body]) -> Body:
         raise RefusedDocument(error, body) from error
 
 
-def json_response(body: BaseModel) -> Response:
-    return Response(orjson.dumps(body.model_dump(mode="json")), media_type="application/json")
+def json_response(body: BaseModel, *, headers: Mapping[str, str] | None = None) -> Response:
+    return Response(orjson.dumps(body.model_dump(mode="json")), media_type="application/json", headers=headers)
 
 
 def _add_problem_handlers(app: FastAPI, limits: HttpLimits) -> None:
@@ -140,7 +152,10 @@ def _add_problem_handlers(app: FastAPI, limits: HttpLimits) -> None:
             return problem_response(problem, headers=dict(error.headers or {}))
         assert isinstance(error, LiyouError)
         problem = problems.from_error(error, request_id=request_id)
-        return problem_response(problem, headers={"Retry-After": str(limits.retry_after_s)} if problem.retryable else None)
+        if isinstance(error, Unauthorised):
+            return problem_response(problem, headers={"WWW-Authenticate": "Bearer"})
+        after_s = error.retry_after_s if isinstance(error, RateLimited) else limits.retry_after_s
+        return problem_response(problem, headers={"Retry-After": str(after_s)} if problem.retryable else None)
 
     for kind in (LiyouError, HTTPException):
         app.add_exception_handler(kind, refused)

@@ -16,10 +16,13 @@ COMMITTED = Path(__file__).resolve().parents[1] / "openapi.json"
 REF = "#/components/schemas/{model}"
 MEANINGS = {
     400: "not JSON, or nested too deeply",
+    401: "no API key, or none that is known and valid now",
+    403: "the key lacks the scope, or asks for more items at once than it may in a whole window",
     404: "no product of the page is known; among known ones an unknown product is an error of its item",
     413: "body too large",
     415: "not application/json",
     422: "not of the schema, an unknown control code, or a deadline out of bounds",
+    429: "more than the key may ask for; see Retry-After and RateLimit-*",
     500: "broken on our side",
     503: "not possible right now; see Retry-After",
     504: "not even a template was possible before the deadline",

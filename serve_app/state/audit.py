@@ -42,9 +42,9 @@ class AuditLog:
         self._lost = 0
         self._writing = asyncio.Lock()
 
-    def note(self, request: ReasonsRequest, answer: ReasonsResponse) -> None:
+    def note(self, request: ReasonsRequest, answer: ReasonsResponse, *, tenant: str | None) -> None:
         user = None if request.user is None else pseudonym(request.user.user_id, secret=self._secret)
-        for entry in shown(answer, at=self._now(), user=user, channel=request.channel):
+        for entry in shown(answer, at=self._now(), tenant=tenant, user=user, channel=request.channel):
             if len(self._pending) < self._limit:
                 self._pending.append(entry)
             else:

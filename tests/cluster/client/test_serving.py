@@ -178,7 +178,7 @@ with LiyouClient(sys.argv[1]) as client:
 
 
 def test_it_works_where_ray_torch_and_fastapi_are_not_installed() -> None:
-    async def page(request, *, request_id, deadline) -> ReasonsResponse:
+    async def page(request, *, request_id, deadline, caller) -> ReasonsResponse:
         return ReasonsResponse.model_validate(PAGE)
 
     async def ready() -> None:

@@ -37,7 +37,7 @@ def write(folder: Path, *told: tuple[str, str, str], at: datetime = NOW) -> None
         about: dict[str, Any] = {"product_id": product, "text": text, "source": "model", "controls": {}, "revision": "r"}
         label = Aigc(label=1, display="AI生成", producer="shop", produce_id=f"c-{text}")
         item = ItemReason(status="ok", verdict=ItemVerdict(accepted=True, score=0.5, checks={}), aigc=label, **about)
-        log.note(request, ReasonsResponse(request_id="r", bundle_id="b", policy_version="v", degraded=False, items=(item,)))
+        log.note(request, ReasonsResponse(request_id="r", bundle_id="b", policy_version="v", degraded=False, items=(item,)), tenant=None)
     assert asyncio.run(log.flush())
 
 
@@ -79,7 +79,7 @@ def test_a_removed_segment_fails(kept: Path) -> None:
         request = ReasonsRequest.model_validate({"items": [{"product_id": "p"}]})
         item = ItemReason(product_id="p", status="ok", text=text, source="template", verdict=ItemVerdict(accepted=True, checks={}))
         item = item.model_copy(update={"aigc": Aigc(label=0, producer="shop", produce_id="c")})
-        log.note(request, ReasonsResponse(request_id="r", bundle_id="b", policy_version="v", degraded=False, items=(item,)))
+        log.note(request, ReasonsResponse(request_id="r", bundle_id="b", policy_version="v", degraded=False, items=(item,)), tenant=None)
         asyncio.run(log.flush())
     run("verify", "other")
     next((kept / "other").rglob("00000001.jsonl")).unlink()

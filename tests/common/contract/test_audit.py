@@ -22,6 +22,7 @@ def entry(text: str = "续航30小时。", **changes: Any) -> Shown:
     fields: dict[str, Any] = {
         "at": AT,
         "request_id": "r",
+        "tenant": None,
         "user": None,
         "channel": None,
         "product_id": "p1",
@@ -116,8 +117,8 @@ def test_of_an_answer_every_shown_text_is_on_record_and_errors_are_not() -> None
     )
     items = (item, item_error("p2", ProductNotFound("no product 'p2'")))
     page = ReasonsResponse(request_id="r-1", bundle_id="b1", policy_version="v1", degraded=True, items=items)
-    (told,) = shown(page, at=AT, user="abc", channel="list")
-    assert (told.request_id, told.user, told.channel, told.product_id, told.text) == ("r-1", "abc", "list", "p1", "好")
+    (told,) = shown(page, at=AT, tenant="shop", user="abc", channel="list")
+    assert (told.request_id, told.tenant, told.user, told.channel, told.product_id) == ("r-1", "shop", "abc", "list", "p1")
     assert (told.source, told.produce_id, told.score, told.checks_failed, told.degraded) == ("template", "c1", 0.25, ("facts",), "deadline")
 
 

@@ -138,3 +138,13 @@ def test_a_code_outside_the_vocabulary_refuses_the_page(features: Features) -> N
     with pytest.raises(BadControl) as caught:
         features.contexts(ReasonsRequest.model_validate({"items": [{"product_id": "p1", "controls": {"style": "loud"}}]}))
     assert caught.value.fields[0][0] == "/items/0/controls/style"
+
+
+def test_of_a_user_who_opted_out_nothing_is_looked_at_and_the_requests_codes_count(features: Features) -> None:
+    events = [{"kind": "view", "product_id": "p2", "at": "2026-11-20T08:00:00+08:00"}]
+    for user in ({"user_id": "u1"}, {"user_id": "u1", "events": events}):
+        (context,) = contexts(features, user=user, personalise=False, controls={"topic": "value"})
+        assert (context.behavior, context.persona) == (BehaviorSummary(), None)
+        assert context.controls == {"topic": "value", "style": "concise"}
+    (known,) = contexts(features, user={"user_id": "u1"})
+    assert known.controls["style"] == "detailed"

@@ -125,6 +125,19 @@ def test_a_revision_names_the_state_of_the_product_it_was_written_about(page: Pa
     assert first.revision == again.revision != other.revision
 
 
+def test_a_sandbox_answers_with_templates_the_same_each_time_and_asks_no_model(page: Page, hops: DirectHops) -> None:
+    request = ReasonsRequest.model_validate({"items": [EARBUDS, SHOES]})
+
+    def answered() -> ReasonsResponse:
+        deadline = Deadline.after(5000, now_s=time.monotonic())
+        return asyncio.run(page.answer(request, request_id="r-1", deadline=deadline, sandbox=True))
+
+    first = answered()
+    assert [(item.source, item.degraded) for item in first.items] == [("template", "sandbox")] * 2
+    assert first == answered()
+    assert set(hops.calls) == {"features"}
+
+
 def test_a_page_takes_one_call_a_hop(page: Page, hops: DirectHops) -> None:
     ask(page, *[EARBUDS, SHOES] * 10)
     assert hops.calls == ["features", "generator", "quality"]

@@ -16,6 +16,7 @@ from common.contract.wire import ItemReason, ModelCard, ModelsResponse, ReasonsR
 from common.domain.controls import Control, ControlValue, ControlVocabulary
 from common.errors import Overloaded, ProductNotFound
 from serve_app.http.api import create_api
+from serve_app.http.doors import Caller
 from serve_app.http.limits import HttpLimits
 
 VOCABULARY = ControlVocabulary(
@@ -27,7 +28,7 @@ EARBUDS = {"product_id": "p1", "title": "静音蓝牙耳机", "category": "蓝�
 LIMITS = HttpLimits(max_body_bytes=20_000, grace_s=0.05, deadline=DeadlineLimits(default_ms=2000, min_ms=10, max_ms=5000))
 
 
-async def answer_page(request: ReasonsRequest, *, request_id: str, deadline: Deadline) -> ReasonsResponse:
+async def answer_page(request: ReasonsRequest, *, request_id: str, deadline: Deadline, caller: Caller) -> ReasonsResponse:
     request.check_codes(VOCABULARY)
     if request.channel == "broken":
         raise ZeroDivisionError("/srv/secret/path")
@@ -217,7 +218,7 @@ PRIVATE = generate_private_key()
 
 @pytest.fixture
 def signing() -> Iterator[TestClient]:
-    async def signed(request: ReasonsRequest, *, request_id: str, deadline: Deadline) -> ReasonsResponse:
+    async def signed(request: ReasonsRequest, *, request_id: str, deadline: Deadline, caller: Caller) -> ReasonsResponse:
         items = []
         for item in request.items:
             about: dict[str, Any] = {"product_id": item.names, "revision": "r1", "text": "好", "source": "model", "controls": {}}

@@ -51,7 +51,7 @@ def page(text: str) -> ReasonsResponse:
 
 def note(log: AuditLog, *texts: str) -> None:
     for text in texts:
-        log.note(REQUEST, page(text))
+        log.note(REQUEST, page(text), tenant="shop")
 
 
 def flushed(log: AuditLog) -> bool:

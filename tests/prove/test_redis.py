@@ -1,0 +1,95 @@
+"""Limits counted in a real Redis: by two replicas together, and by each alone while it is stopped. Installs redis-server from Debian."""
+
+import asyncio
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from limits import RateLimitItemPerMinute
+
+from serve_app.state.counters import Counters, RedisCounter
+
+pytestmark = pytest.mark.prove
+
+TWENTY = RateLimitItemPerMinute(20, namespace="items_per_minute")
+
+
+@dataclass
+class Redis:
+    process: subprocess.Popen[bytes]
+    url: str
+
+
+@pytest.fixture
+def redis(tmp_path: Path) -> Iterator[Redis]:
+    if shutil.which("redis-server") is None:
+        subprocess.run(["apt-get", "update", "-qq"], check=True, capture_output=True)
+        command = ["apt-get", "install", "-qq", "--no-install-recommends", "redis-server"]
+        # Its package would start a service of its own.
+        subprocess.run(command, check=True, capture_output=True, env=os.environ | {"RUNLEVEL": "1", "DEBIAN_FRONTEND": "noninteractive"})
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    process = subprocess.Popen(
+        ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(tmp_path)], stdout=subprocess.DEVNULL
+    )
+    end_s = time.monotonic() + 10
+    while not answers(port):
+        assert time.monotonic() < end_s, "redis-server did not start"
+        time.sleep(0.05)
+    yield Redis(process, f"redis://127.0.0.1:{port}/0")
+    process.send_signal(signal.SIGCONT)
+    process.terminate()
+    process.wait()
+
+
+def answers(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=1).close()
+    except OSError:
+        return False
+    return True
+
+
+@asynccontextmanager
+async def replica(redis: Redis) -> AsyncIterator[Counters]:
+    counter = RedisCounter(redis.url)
+    yield Counters(counter.storage, local_share=0.25, clock=time.monotonic, now=time.time)
+    await counter.close()
+
+
+def test_two_replicas_share_a_keys_limit(redis: Redis) -> None:
+    async def ask() -> list[bool]:
+        async with replica(redis) as first, replica(redis) as second:
+            return [(await one.take(TWENTY, "storefront", cost=8)).allowed for one in (first, second, first, second)]
+
+    assert asyncio.run(ask()) == [True, True, False, False]
+
+
+def test_while_redis_hangs_or_is_gone_each_replica_allows_its_share_and_no_page_waits(redis: Redis) -> None:
+    async def ask() -> tuple[list[bool], list[float]]:
+        took = []
+        async with replica(redis) as one, replica(redis) as other:
+            allowed = [(await one.take(TWENTY, "storefront", cost=1)).allowed]
+            redis.process.send_signal(signal.SIGSTOP)
+            for _ in range(8):
+                began = time.monotonic()
+                allowed.append((await one.take(TWENTY, "storefront", cost=1)).allowed)
+                took.append(time.monotonic() - began)
+            redis.process.kill()
+            redis.process.wait()
+            allowed += [(await other.take(TWENTY, "storefront", cost=1)).allowed for _ in range(6)]
+        return allowed, took
+
+    allowed, took = asyncio.run(ask())
+    assert allowed == [True] + [True] * 5 + [False] * 3 + [True] * 5 + [False]
+    assert took[0] < 1, "the first waits for Redis no longer than it may"
+    assert max(took[1:]) < 0.1, "the others do not ask it"

@@ -1,0 +1,54 @@
+"""Counting goes on when the shared counter does not, and allows less."""
+
+import asyncio
+import time
+
+import pytest
+from limits import RateLimitItemPerMinute
+from limits.aio.storage import MemoryStorage
+
+from serve_app.state.counters import ASK_AGAIN_S, Counters, RedisCounter
+
+TEN = RateLimitItemPerMinute(10, namespace="items_per_minute")
+
+
+class Time:
+    s = 0.0
+
+    def __call__(self) -> float:
+        return self.s
+
+
+def allowed(counters: Counters, *costs: int, key: str = "k") -> list[bool]:
+    async def ask() -> list[bool]:
+        return [(await counters.take(TEN, key, cost=cost)).allowed for cost in costs]
+
+    return asyncio.run(ask())
+
+
+def counters(shared: object, moment: Time) -> Counters:
+    return Counters(shared, local_share=0.5, clock=moment, now=time.time)  # type: ignore[arg-type]
+
+
+def test_a_key_has_its_limit_and_another_its_own() -> None:
+    own = counters(None, Time())
+    assert allowed(own, 4, 4, 4, 2) == [True, True, False, True]
+    assert allowed(own, 10, key="another") == [True]
+
+
+def test_two_replicas_that_share_a_counter_share_the_limit() -> None:
+    shared = MemoryStorage()
+    assert allowed(counters(shared, Time()), 6) == [True]
+    assert allowed(counters(shared, Time()), 6, 4) == [False, True]
+
+
+def test_without_redis_a_replica_allows_its_share_and_asks_again_later(caplog: pytest.LogCaptureFixture) -> None:
+    moment = Time()
+    alone = counters(RedisCounter("redis://127.0.0.1:1/0").storage, moment)
+    assert allowed(alone, 3, 3, 2) == [True, False, True], "half of ten"
+    assert allowed(alone, 8, key="large pages") == [True], "a page larger than the share still passes once"
+    told = [record for record in caplog.records if "Redis does not answer" in record.message]
+    assert len(told) == 1, "asked once, not at every page"
+    moment.s = ASK_AGAIN_S
+    allowed(alone, 1, key="later")
+    assert len([record for record in caplog.records if "Redis does not answer" in record.message]) == 2
