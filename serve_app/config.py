@@ -114,6 +114,21 @@ class DoorsConfig(Frozen):
     )
 
 
+class CacheConfig(Frozen):
+    """Accepted reasons that are shown again, where nothing they were written from has changed."""
+
+    max_entries: int = Field(100_000, ge=0, description="of each replica of `api`, about 2 kB each; 0: nothing is kept. Not with `redis`")
+    lifetime_s: float = Field(24 * 3600, gt=0, description="seconds a text may be shown again")
+    redis: str | None = Field(None, pattern=r"^rediss?://", description="URL of a Redis that all replicas share; it bounds its own memory")
+    secret: str | None = Field(None, description="file of 32 bytes or more that seal what is kept in Redis; every replica has the same")
+
+    @model_validator(mode="after")
+    def _sealed(self) -> "CacheConfig":
+        if self.redis is not None and self.secret is None:
+            raise ValueError("redis is set and secret is not; whoever can write to that Redis could put any text on a page")
+        return self
+
+
 class SigningConfig(Frozen):
     """Keys are Ed25519 in PEM files, as `liyou keys new` makes them; a file is read when a replica of `api` starts."""
 
@@ -161,6 +176,7 @@ class ServeConfig(Frozen):
     )
     producer: str = Field("liyou", min_length=1, max_length=100, description="name or code of the provider, as the AI label states it")
     doors: DoorsConfig = DoorsConfig()
+    cache: CacheConfig = CacheConfig()
     signing: SigningConfig = SigningConfig()
     audit: AuditConfig = AuditConfig()
     http: HttpLimits = HttpLimits()

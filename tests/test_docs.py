@@ -352,12 +352,12 @@ def test_the_storefronts_requests_get_the_documented_answers(workplace: Workplac
 def check_item(item: dict[str, Any], fields: set[str]) -> None:
     assert fields <= set(item)
     assert item["status"] == "ok", item
-    assert item["source"] in ("model", "template")
+    assert item["source"] in ("cache", "model", "template")
     assert (item["source"] == "template") == (item["degraded"] is not None)
     assert (item["verdict"]["score"] is None) == (item["source"] == "template")
     assert item["verdict"]["accepted"]
     assert item["verdict"]["checks"]
-    assert item["aigc"]["label"] == (1 if item["source"] == "model" else 0)
+    assert item["aigc"]["label"] == (0 if item["source"] == "template" else 1)
     assert {"display", "producer", "produce_id"} <= set(item["aigc"])
     assert item["text"]
     assert "\n" not in item["text"]

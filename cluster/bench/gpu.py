@@ -209,7 +209,9 @@ def serving() -> dict[str, object]:
 
     products = [product.product_id for product in Snapshot.open(shop()).products()][:400]
     found: dict[str, object] = {}
-    with served({"snapshot": str(shop()), "generator": {"resources": {"num_cpus": 1, "num_gpus": 1}, "slots": 128}}) as url:
+    with served(
+        {"snapshot": str(shop()), "generator": {"resources": {"num_cpus": 1, "num_gpus": 1}, "slots": 128}, "cache": {"max_entries": 0}}
+    ) as url:
 
         def page(number: int) -> tuple[float, bool]:
             began = time.monotonic()

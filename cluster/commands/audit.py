@@ -11,7 +11,7 @@ from common.artifacts.signing import Keyring
 from common.artifacts.storage import Storage, open_storage
 from common.contract.audit import Lost, Place, Shown, pseudonym, read_segment
 from common.errors import BadInput, NotFound, Tampered
-from serve_app.state.audit import read_secret
+from serve_app.state.secret import read_secret
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False, no_args_is_help=True)
 
@@ -66,7 +66,7 @@ def show(
         raise BadInput("--user and --secret: got one of them; a user's lines are found by the pseudonym that the secret makes")
     wanted = {"product_id": product, "produce_id": content, "request_id": request}
     if user is not None and secret is not None:
-        wanted["user"] = pseudonym(user, secret=read_secret(secret))
+        wanted["user"] = pseudonym(user, secret=read_secret(secret, field="--secret"))
     for entry in _entries(open_storage(record), record, day=day):
         if isinstance(entry, Lost) or all(value is None or getattr(entry, name) == value for name, value in wanted.items()):
             print(entry.model_dump_json())

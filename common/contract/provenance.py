@@ -44,6 +44,8 @@ def canonical_bytes(value: Statement, *, expires_at: int | None = None) -> bytes
     fields["text"] = unicodedata.normalize("NFC", value.text)
     if expires_at is not None:
         fields["expires_at"] = expires_at
+    elif value.source == "cache":
+        fields["source"] = "model"  # the same content, shown again
     return orjson.dumps(fields, option=orjson.OPT_SORT_KEYS)
 
 

@@ -2,7 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
 
@@ -19,11 +20,13 @@ from common.generation.candidates import Candidate
 from common.log import request_id as current_request_id
 from common.quality.verdict import Checker
 from serve_app.config import AnswerConfig, ServeConfig
+from serve_app.graph.cached import Cached
 from serve_app.graph.hop import Hop
 from serve_app.graph.page import LeftS, Page
 from serve_app.http.api import create_api
 from serve_app.http.doors import Caller, open_doors
 from serve_app.state.audit import open_audit
+from serve_app.state.cache import open_store
 from serve_app.state.keys import read_keys
 from serve_app.state.live import Live, locate_bundle, read_live
 
@@ -42,7 +45,6 @@ class Ingress:
         voucher, self.keys = read_keys(config.signing)
         self.audit = open_audit(config.audit, signer=voucher.signer if voucher else None)
         self.doors = open_doors(config.doors)
-        self._auditing: asyncio.Task[None] | None = None
         self.page = Page(
             live=self.live,
             hops=self.hops,
@@ -51,6 +53,7 @@ class Ingress:
             producer=config.producer,
             clock=time.monotonic,
             voucher=voucher,
+            cached=Cached(store) if (store := open_store(config.cache)) else None,
         )
 
     def __serve_build_asgi_app__(self) -> FastAPI:
@@ -62,21 +65,25 @@ class Ingress:
             limits=self.config.http,
             keys=self.keys,
             doors=self.doors,
+            lifespan=self.running,
             echo_request_id=False,
         )
 
     async def answer(self, request: ReasonsRequest, *, request_id: str, deadline: Deadline, caller: Caller) -> ReasonsResponse:
-        answer = await self.page.answer(request, request_id=request_id, deadline=deadline, sandbox=caller.sandbox)
+        answer = await self.page.answer(request, request_id=request_id, deadline=deadline, tenant=caller.tenant, sandbox=caller.sandbox)
         if self.audit is not None and not caller.sandbox:
-            self._auditing = self._auditing or asyncio.create_task(self.audit.run(every_s=self.config.audit.flush_s))
             self.audit.note(request, answer, tenant=caller.tenant)
         return answer
 
-    async def __del__(self) -> None:
-        """Serve calls it before it stops a replica: what was shown is on record before it is gone."""
-        if self._auditing is not None and self.audit is not None:
-            self._auditing.cancel()
-            await self.audit.flush()
+    @asynccontextmanager
+    async def running(self, app: FastAPI) -> AsyncIterator[None]:
+        """Serve leaves it before it stops a replica: what was shown is on record before that is gone."""
+        audit = self.audit
+        auditing = asyncio.create_task(audit.run(every_s=self.config.audit.flush_s)) if audit else None
+        yield
+        if audit is not None and auditing is not None:
+            auditing.cancel()
+            await audit.flush()
 
     async def ready(self) -> str | None:
         end_s = time.monotonic() + READY_TIMEOUT_S

@@ -23,7 +23,9 @@ from common.generation.answer import AnswerPolicy, Items, answer
 from common.generation.candidates import Candidate
 from common.generation.template import fill_if_lawful
 from common.quality.verdict import Checker
+from serve_app.graph.cached import Cached
 from serve_app.graph.features_deployment import resolve_codes
+from serve_app.state.cache import cache_key
 from serve_app.state.live import Live
 
 SANDBOX = "sandbox"
@@ -53,12 +55,16 @@ class Page:
     policy: AnswerPolicy
     producer: str
     clock: Callable[[], float]
+    cached: Cached | None = None
+    """None: every item is written anew."""
     voucher: Voucher | None = None
     """None: reasons are not signed."""
     now: Callable[[], float] = time.time
     """what the calendar says, for how long a signature stands"""
 
-    async def answer(self, request: ReasonsRequest, *, request_id: str, deadline: Deadline, sandbox: bool = False) -> ReasonsResponse:
+    async def answer(
+        self, request: ReasonsRequest, *, request_id: str, deadline: Deadline, tenant: str | None = None, sandbox: bool = False
+    ) -> ReasonsResponse:
         """`sandbox`: templates for all, and no model is asked.
 
         Raises BadControl for a code that the bundle does not have, ProductNotFound when nobody knows any product of the page,
@@ -81,7 +87,7 @@ class Page:
         if missing is None and sandbox:
             missing = SANDBOX
         if missing is None:
-            reasons = await self._reasons(contexts, deadline=deadline, left_s=left_s)
+            reasons = await self._reasons(contexts, tenant=tenant, deadline=deadline, left_s=left_s)
         elif contexts:
             reasons = [self._template(context, degraded=missing) for context in contexts]
         else:
@@ -89,7 +95,21 @@ class Page:
             raise (DeadlineExceeded if late else Unavailable)("products could not be looked up in time; send them inline, or try again")
         return self._response(found, reasons, request_id=request_id)
 
-    async def _reasons(self, contexts: list[Context], *, deadline: Deadline, left_s: LeftS) -> list[Reason]:
+    async def _reasons(self, contexts: list[Context], *, tenant: str | None, deadline: Deadline, left_s: LeftS) -> list[Reason]:
+        written = partial(self._written, deadline=deadline, left_s=left_s)
+        if self.cached is None:
+            return await written(contexts)
+        key = partial(
+            cache_key,
+            tenant=tenant,
+            bundle_id=self.live.manifest.bundle_id,
+            policy_version=self.live.pack.policy_version,
+            answering=f"{self.policy.k} candidates, {self.policy.max_attempts} attempts",
+        )
+        keys = [key(context) for context in contexts]
+        return await self.cached.answer(contexts, keys, write=written, left_s=left_s)
+
+    async def _written(self, contexts: list[Context], *, deadline: Deadline, left_s: LeftS) -> list[Reason]:
         async def write(items: Items, *, k: int, attempt: int) -> list[list[Candidate]]:
             return await self.hops.write([context for _, context in items], k=k, attempt=attempt, left_s=left_s)
 

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager
 from typing import Protocol, TypeVar
 
 import orjson
@@ -55,13 +56,14 @@ def create_api(
     clock: Callable[[], float] = time.monotonic,
     now: Callable[[], float] = time.time,
     echo_request_id: bool = True,
+    lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]] | None = None,
 ) -> FastAPI:
     """`ready` says in a sentence what is missing, or None. `keys`: whose signatures under reasons count, the one that signs first. `doors`:
     who may ask, None: anybody. `now` is the calendar's. `echo_request_id` is off where a proxy in front echoes the header itself."""
     bounds = limits or HttpLimits()
     keyring = keys or Keyring(())
     entry = doors or Doors(None, Counters(None, local_share=1, clock=clock, now=now), now=now)
-    app = FastAPI(title="Liyou", version="1", docs_url=None, redoc_url=None, redirect_slashes=False)
+    app = FastAPI(title="Liyou", version="1", docs_url=None, redoc_url=None, redirect_slashes=False, lifespan=lifespan)
     app.add_middleware(RequestIdMiddleware, echo=echo_request_id)
 
     @app.post(

@@ -7,14 +7,14 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 
 from common.artifacts.signing import Signer
 from common.artifacts.storage import Storage, open_storage
 from common.contract.audit import Entry, Lost, Place, pseudonym, segment, shown
 from common.contract.wire import ReasonsRequest, ReasonsResponse
-from common.errors import AlreadyExists, ConfigError, LiyouError
+from common.errors import AlreadyExists, LiyouError
 from serve_app.config import AuditConfig
+from serve_app.state.secret import read_secret
 
 log = logging.getLogger("ray.serve")
 Now = Callable[[], datetime]
@@ -33,8 +33,6 @@ class _Segment:
 
 class AuditLog:
     def __init__(self, storage: Storage, *, secret: bytes, signer: Signer | None, pending: int, now: Now = utc_now) -> None:
-        """Raises ConfigError for a secret that is too short."""
-        pseudonym("", secret=secret)
         self._storage, self._secret, self._signer, self._limit, self._now = storage, secret, signer, pending, now
         self._place = Place(f"{now():%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}")
         self._pending: deque[Entry] = deque()
@@ -92,13 +90,4 @@ def open_audit(config: AuditConfig, *, signer: Signer | None) -> AuditLog | None
     """None where no record is kept. Raises ConfigError for a URI that is none, or a secret that cannot be read or is too short."""
     if config.to is None or config.secret is None:
         return None
-    return AuditLog(open_storage(config.to), secret=read_secret(config.secret), signer=signer, pending=config.pending)
-
-
-def read_secret(path: str | Path) -> bytes:
-    try:
-        secret = Path(path).read_bytes().strip()
-        pseudonym("", secret=secret)
-    except (OSError, ConfigError) as error:
-        raise ConfigError(f"audit.secret: {path}: {error.strerror if isinstance(error, OSError) else error}") from error
-    return secret
+    return AuditLog(open_storage(config.to), secret=read_secret(config.secret, field="audit.secret"), signer=signer, pending=config.pending)

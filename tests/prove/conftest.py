@@ -218,8 +218,11 @@ class Server:
 
 @contextmanager
 def run_server(*words: str, log: Path) -> Iterator[Server]:
+    """Without a cache: what is proved here is what the model writes, asked as often as it may be."""
+    uncached = log.with_name("uncached.yaml")
+    uncached.write_text("cache: {max_entries: 0}\n", encoding="utf-8")
     started = time.monotonic()
-    with log.open("wb") as errors, run_liyou("serve", *words, "--json", stderr=errors) as process:
+    with log.open("wb") as errors, run_liyou("serve", *words, "--config", str(uncached), "--json", stderr=errors) as process:
         assert process.stdout is not None
         readable, _, _ = select.select([process.stdout], [], [], START_S)
         line = process.stdout.readline() if readable else b""

@@ -47,6 +47,7 @@ def client(tiny_bundle: Any, kept: Path, tmp_path_factory: pytest.TempPathFactor
         "snapshot": str(raw.parent / "snapshot"),
         "producer": "test shop",
         "answer": {"expected_s": 0.05},
+        "cache": {"max_entries": 0},
         "signing": {"key": str(kept / "private.pem")},
         "audit": {"to": str(kept / "record"), "secret": str(kept / "secret"), "flush_s": 300},
     }

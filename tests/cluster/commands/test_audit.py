@@ -16,7 +16,8 @@ from common.artifacts.storage import FileStorage
 from common.contract.provenance import Aigc
 from common.contract.wire import ItemReason, ItemVerdict, ReasonsRequest, ReasonsResponse
 from common.errors import BadInput, NotFound, Tampered
-from serve_app.state.audit import AuditLog, read_secret
+from serve_app.state.audit import AuditLog
+from serve_app.state.secret import read_secret
 
 DOCUMENT = Path(__file__).resolve().parents[3] / "docs" / "audit.md"
 NOW = datetime.now(UTC)
@@ -31,7 +32,13 @@ def run(*words: str) -> str:
 def write(folder: Path, *told: tuple[str, str, str], at: datetime = NOW) -> None:
     """(user, product, text) each, by a server that starts, answers and stops at `at`."""
     signer = Signer((folder / "signing" / "private.pem").read_text())
-    log = AuditLog(FileStorage(folder / "record"), secret=read_secret(folder / "audit-secret"), signer=signer, pending=1000, now=lambda: at)
+    log = AuditLog(
+        FileStorage(folder / "record"),
+        secret=read_secret(folder / "audit-secret", field="secret"),
+        signer=signer,
+        pending=1000,
+        now=lambda: at,
+    )
     for user, product, text in told:
         request = ReasonsRequest.model_validate({"user": {"user_id": user}, "items": [{"product_id": product}]})
         about: dict[str, Any] = {"product_id": product, "text": text, "source": "model", "controls": {}, "revision": "r"}
@@ -73,7 +80,7 @@ def test_a_changed_text_fails_with_segment_and_line(kept: Path) -> None:
 
 
 def test_a_removed_segment_fails(kept: Path) -> None:
-    secret, signer = read_secret("audit-secret"), Signer((kept / "signing" / "private.pem").read_text())
+    secret, signer = read_secret("audit-secret", field="secret"), Signer((kept / "signing" / "private.pem").read_text())
     log = AuditLog(FileStorage(kept / "other"), secret=secret, signer=signer, pending=10)
     for text in "一二三":
         request = ReasonsRequest.model_validate({"items": [{"product_id": "p"}]})

@@ -1,0 +1,122 @@
+"""What several pages ask for at once is written once, and nobody has another's trouble."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+
+from common.domain.context import Context
+from common.domain.product import Product
+from common.domain.reason import QualityVerdict, Reason
+from serve_app.graph.cached import Cached
+from serve_app.state.cache import MemoryStore
+
+VERDICT = QualityVerdict(accepted=True, score=0.5, checks={})
+CONTEXTS = {name: Context(product=Product(product_id=name, title=name, category="耳机")) for name in "abc"}
+
+
+class Writer:
+    """Writes each context's name; told to, with templates, late, or not at all."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.source: Any = "model"
+        self.error: Exception | None = None
+
+    async def __call__(self, contexts: list[Context]) -> list[Reason]:
+        names = [context.product.product_id for context in contexts]
+        self.asked += names
+        source, error = self.source, self.error
+        await self.gate.wait()
+        if error:
+            raise error
+        degraded = "engine_unavailable" if source == "template" else None
+        return [Reason(text=name, source=source, controls={}, verdict=VERDICT, degraded=degraded) for name in names]
+
+
+def run(scene: Callable[[Cached, Writer], Awaitable[None]]) -> None:
+    async def played() -> None:
+        cached = Cached(MemoryStore(max_entries=10, lifetime_s=60, clock=lambda: 0.0))
+        await scene(cached, Writer())
+        await asyncio.sleep(0)
+        assert cached.num_flights == 0, "nothing is left in flight"
+
+    asyncio.run(played())
+
+
+async def ask(cached: Cached, writer: Writer, names: str, *, left_s: float = 5.0) -> list[tuple[str, str]]:
+    reasons = await cached.answer([CONTEXTS[name] for name in names], list(names), write=writer, left_s=lambda: left_s)
+    await asyncio.sleep(0)
+    return [(reason.text, reason.source) for reason in reasons]
+
+
+def test_a_page_writes_what_is_missing_and_keeps_the_order() -> None:
+    async def scene(cached: Cached, writer: Writer) -> None:
+        assert await ask(cached, writer, "b") == [("b", "model")]
+        assert await ask(cached, writer, "abca") == [("a", "model"), ("b", "cache"), ("c", "model"), ("a", "model")]
+        assert await ask(cached, writer, "cba") == [("c", "cache"), ("b", "cache"), ("a", "cache")]
+        assert writer.asked == ["b", "a", "c"]
+
+    run(scene)
+
+
+def test_pages_that_ask_at_once_have_it_written_once() -> None:
+    async def scene(cached: Cached, writer: Writer) -> None:
+        writer.gate.clear()
+        pages = [asyncio.create_task(ask(cached, writer, names)) for names in ("ab", "ba", "a", "bc")]
+        await asyncio.sleep(0.01)
+        writer.gate.set()
+        found = await asyncio.gather(*pages)
+        assert sorted(writer.asked) == ["a", "b", "c"]
+        assert [[text for text, _ in page] for page in found] == [["a", "b"], ["b", "a"], ["a"], ["b", "c"]]
+        assert found[1] == [("b", "cache"), ("a", "cache")]
+
+    run(scene)
+
+
+@pytest.mark.parametrize("trouble", ["template", "error", "cancelled"])
+def test_who_waited_for_a_page_that_came_to_nothing_has_it_written_anew(trouble: str) -> None:
+    async def scene(cached: Cached, writer: Writer) -> None:
+        writer.gate.clear()
+        writer.source = "template" if trouble == "template" else "model"
+        writer.error = ZeroDivisionError() if trouble == "error" else None
+        first = asyncio.create_task(ask(cached, writer, "a"))
+        await asyncio.sleep(0.01)
+        second = asyncio.create_task(ask(cached, writer, "a"))
+        await asyncio.sleep(0.01)
+        writer.source, writer.error = "model", None
+        if trouble == "cancelled":
+            first.cancel()
+        writer.gate.set()
+        await asyncio.gather(first, return_exceptions=True)
+        assert await second == [("a", "model")]
+        assert writer.asked == ["a", "a"]
+
+    run(scene)
+
+
+def test_templates_are_not_kept() -> None:
+    async def scene(cached: Cached, writer: Writer) -> None:
+        writer.source = "template"
+        assert await ask(cached, writer, "a") == [("a", "template")]
+        writer.source = "model"
+        assert await ask(cached, writer, "a") == [("a", "model")]
+
+    run(scene)
+
+
+def test_nobody_waits_longer_than_the_page_has() -> None:
+    async def scene(cached: Cached, writer: Writer) -> None:
+        writer.gate.clear()
+        first = asyncio.create_task(ask(cached, writer, "a"))
+        await asyncio.sleep(0.01)
+        late = Writer()
+        late.source = "template"  # as the answer loop does, with no time left
+        assert await ask(cached, late, "a", left_s=0.02) == [("a", "template")]
+        writer.gate.set()
+        assert await first == [("a", "model")]
+
+    run(scene)
