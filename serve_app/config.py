@@ -92,6 +92,7 @@ class AnswerConfig(Frozen):
     k: int | None = Field(None, ge=1, le=16, description="candidates an item and attempt")
     max_attempts: int | None = Field(None, ge=1, le=8, description="rounds of generation before a template")
     expected_s: float | None = Field(None, gt=0, description="seconds a round takes; with less left, the template is taken at once")
+    varied: bool = Field(True, description="no two accepted reasons of a page open alike, or share most of their words")
     judge_s: float = Field(0.3, ge=0, description="seconds of a round kept for judging what was written")
     reserve_s: float = Field(0.15, ge=0, description="seconds of a page kept for templates and the way back")
 

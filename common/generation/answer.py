@@ -14,6 +14,7 @@ from common.domain.reason import QualityVerdict, Reason
 from common.errors import BadInput, LiyouError
 from common.generation.acceptance import Accept, Template, decide
 from common.generation.candidates import Candidate
+from common.generation.variety import Shown
 
 ENGINE_UNAVAILABLE = "engine_unavailable"
 DEADLINE = "deadline"
@@ -44,6 +45,8 @@ class AnswerPolicy:
     """what a round of writing and judging is expected to take; one that would not end in time is not begun"""
     reserve_s: float = 0.03
     """kept back from a round's time for filling templates"""
+    varied: bool = False
+    """whether the contexts are one page, on which no two accepted reasons may read alike (`variety`)"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +68,10 @@ async def answer(
     clock: Callable[[], float],
     deadline_s: float,
     policy: AnswerPolicy,
+    beside: Sequence[str] = (),
 ) -> list[Reason]:
     """A reason for each context, in order; `deadline_s` is the reading of `clock` by which they are due (math.inf: no hurry).
+    `beside`: what the page shows already.
 
     An item whose writer or judge cannot be reached, or for which no candidate or no time was left, gets a template whose `degraded` says
     why; one that is wrong in itself (a prompt too long) gets a template with that error's code and costs its neighbours nothing. Other
@@ -74,11 +79,12 @@ async def answer(
     """
     reasons: dict[int, Reason] = {}
     outcomes: dict[int, Outcome] = {index: Judged([], []) for index in range(len(contexts))}
-    attempts = 0
+    attempts, page = 0, Shown(beside) if policy.varied else None
     while len(reasons) < len(contexts):
         undecided: Items = []
         for index, outcome in outcomes.items():
-            settled = _settled(contexts[index], outcome, fill=fill, attempts=attempts, time_left_s=deadline_s - clock(), policy=policy)
+            left_s = deadline_s - clock()
+            settled = _settled(contexts[index], outcome, fill=fill, attempts=attempts, time_left_s=left_s, policy=policy, page=page)
             if settled is None:
                 undecided.append((index, contexts[index]))
             else:
@@ -91,14 +97,24 @@ async def answer(
     return [reasons[index] for index in range(len(contexts))]
 
 
-def _settled(context: Context, outcome: Outcome, *, fill: Fill, attempts: int, time_left_s: float, policy: AnswerPolicy) -> Reason | None:
-    """The item's reason, or None: it is to be written again."""
+def _settled(
+    context: Context, outcome: Outcome, *, fill: Fill, attempts: int, time_left_s: float, policy: AnswerPolicy, page: Shown | None
+) -> Reason | None:
+    """The item's reason, or None: it is to be written again. What is accepted is shown on `page` from then on."""
     if isinstance(outcome, str):
         return _template(context, outcome, fill=fill, attempts=attempts)
+    good = [at for at, verdict in enumerate(outcome.verdicts) if verdict.accepted]
     decision = decide(
-        outcome.verdicts, attempts=attempts, max_attempts=policy.max_attempts, time_left_s=time_left_s, expected_s=policy.expected_s
+        outcome.verdicts,
+        attempts=attempts,
+        max_attempts=policy.max_attempts,
+        time_left_s=time_left_s,
+        expected_s=policy.expected_s,
+        alike=[at for at in good if page.has_like(outcome.candidates[at].text)] if page else (),
     )
     if isinstance(decision, Accept):
+        if page:
+            page.add(outcome.candidates[decision.index].text)
         return Reason(
             text=outcome.candidates[decision.index].text,
             source="model",

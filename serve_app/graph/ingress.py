@@ -100,7 +100,12 @@ class Ingress:
 def policy_of(live: Live, config: AnswerConfig) -> AnswerPolicy:
     """As the bundle was evaluated, but for what the configuration overrides."""
     answering = live.manifest.answering
-    policy = AnswerPolicy(k=config.k or answering.k, max_attempts=config.max_attempts or answering.max_attempts, reserve_s=config.reserve_s)
+    policy = AnswerPolicy(
+        k=config.k or answering.k,
+        max_attempts=config.max_attempts or answering.max_attempts,
+        reserve_s=config.reserve_s,
+        varied=config.varied,
+    )
     return policy if config.expected_s is None else replace(policy, expected_s=config.expected_s)
 
 

@@ -98,7 +98,7 @@ class Page:
     async def _reasons(self, contexts: list[Context], *, tenant: str | None, deadline: Deadline, left_s: LeftS) -> list[Reason]:
         written = partial(self._written, deadline=deadline, left_s=left_s)
         if self.cached is None:
-            return await written(contexts)
+            return await written(contexts, ())
         key = partial(
             cache_key,
             tenant=tenant,
@@ -107,9 +107,9 @@ class Page:
             answering=f"{self.policy.k} candidates, {self.policy.max_attempts} attempts",
         )
         keys = [key(context) for context in contexts]
-        return await self.cached.answer(contexts, keys, write=written, left_s=left_s)
+        return await self.cached.answer(contexts, keys, write=written, varied=self.policy.varied, left_s=left_s)
 
-    async def _written(self, contexts: list[Context], *, deadline: Deadline, left_s: LeftS) -> list[Reason]:
+    async def _written(self, contexts: list[Context], beside: Sequence[str], *, deadline: Deadline, left_s: LeftS) -> list[Reason]:
         async def write(items: Items, *, k: int, attempt: int) -> list[list[Candidate]]:
             return await self.hops.write([context for _, context in items], k=k, attempt=attempt, left_s=left_s)
 
@@ -124,6 +124,7 @@ class Page:
             clock=self.clock,
             deadline_s=deadline.at_s,
             policy=self.policy,
+            beside=beside,
         )
 
     def _alone(self, request: ReasonsRequest) -> list[Context | ItemReason]:

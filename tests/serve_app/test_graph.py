@@ -46,7 +46,7 @@ def client(tiny_bundle: Any, kept: Path, tmp_path_factory: pytest.TempPathFactor
         "bundle": str(tiny_bundle.path),
         "snapshot": str(raw.parent / "snapshot"),
         "producer": "test shop",
-        "answer": {"expected_s": 0.05},
+        "answer": {"expected_s": 0.05, "varied": False},
         "cache": {"max_entries": 0},
         "signing": {"key": str(kept / "private.pem")},
         "audit": {"to": str(kept / "record"), "secret": str(kept / "secret"), "flush_s": 300},

@@ -178,3 +178,49 @@ def test_no_item_is_lost_or_moved_whatever_happens(numbers, good, weather, time_
     for reason in reasons:
         assert (reason.source == "template") == (reason.degraded is not None)
         assert reason.verdict.accepted
+
+
+class Says(Model):
+    """Every candidate is accepted; `texts` are what each attempt offers any product, best last."""
+
+    def __init__(self, *texts: list[str]) -> None:
+        super().__init__()
+        self.texts = texts
+
+    async def write(self, items, *, k, attempt):
+        self.asked.append((attempt, [index for index, _ in items]))
+        return [[candidate(text) for text in self.texts[attempt]] for _ in items]
+
+    async def judge(self, contexts, candidates):
+        return [[verdict(True, score=0.1 * at) for at, _ in enumerate(own)] for own in candidates]
+
+
+LASTING, QUIET, LIGHT = "续航30小时，通勤够用。", "降噪安静，听歌不吵。", "机身很轻，戴着不累。"
+
+
+def test_a_varied_page_takes_the_next_best_writes_again_and_says_when_all_are_alike():
+    model = Says([QUIET, LASTING], [LASTING, LIGHT])
+    reasons = run([context(n) for n in range(4)], model, varied=True)
+    assert [(r.text, r.attempts, r.degraded) for r in reasons] == [
+        (LASTING, 1, None),
+        (QUIET, 1, None),
+        (LIGHT, 2, None),
+        ("p3 模板", 2, "too_alike"),
+    ]
+    assert [r.text for r in run([context(n) for n in range(2)], Says([QUIET, LASTING]))] == [LASTING, LASTING]
+
+
+def test_what_a_page_shows_already_counts_too():
+    model = Says([QUIET, LASTING])
+    policy = AnswerPolicy(k=2, max_attempts=1, varied=True)
+    page = answer(
+        [context(1)],
+        write=model.write,
+        judge=model.judge,
+        fill=fill,
+        clock=lambda: 0.0,
+        deadline_s=math.inf,
+        policy=policy,
+        beside=[LASTING],
+    )
+    assert [reason.text for reason in asyncio.run(page)] == [QUIET]

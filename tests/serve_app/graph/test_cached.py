@@ -1,7 +1,7 @@
 """What several pages ask for at once is written once, and nobody has another's trouble."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import pytest
@@ -17,7 +17,7 @@ CONTEXTS = {name: Context(product=Product(product_id=name, title=name, category=
 
 
 class Writer:
-    """Writes each context's name; told to, with templates, late, or not at all."""
+    """Writes each context's name, or the first of `offers` that nothing beside it is; told to, with templates, late, or not at all."""
 
     def __init__(self) -> None:
         self.asked: list[str] = []
@@ -25,8 +25,9 @@ class Writer:
         self.gate.set()
         self.source: Any = "model"
         self.error: Exception | None = None
+        self.offers: list[str] = []
 
-    async def __call__(self, contexts: list[Context]) -> list[Reason]:
+    async def __call__(self, contexts: list[Context], beside: Sequence[str]) -> list[Reason]:
         names = [context.product.product_id for context in contexts]
         self.asked += names
         source, error = self.source, self.error
@@ -34,7 +35,10 @@ class Writer:
         if error:
             raise error
         degraded = "engine_unavailable" if source == "template" else None
-        return [Reason(text=name, source=source, controls={}, verdict=VERDICT, degraded=degraded) for name in names]
+        texts: list[str] = []
+        for name in names:
+            texts.append(next((offer for offer in self.offers if offer not in (*beside, *texts)), name))
+        return [Reason(text=text, source=source, controls={}, verdict=VERDICT, degraded=degraded) for text in texts]
 
 
 def run(scene: Callable[[Cached, Writer], Awaitable[None]]) -> None:
@@ -47,8 +51,9 @@ def run(scene: Callable[[Cached, Writer], Awaitable[None]]) -> None:
     asyncio.run(played())
 
 
-async def ask(cached: Cached, writer: Writer, names: str, *, left_s: float = 5.0) -> list[tuple[str, str]]:
-    reasons = await cached.answer([CONTEXTS[name] for name in names], list(names), write=writer, left_s=lambda: left_s)
+async def ask(cached: Cached, writer: Writer, names: str, *, left_s: float = 5.0, varied: bool = False) -> list[tuple[str, str]]:
+    contexts = [CONTEXTS[name] for name in names]
+    reasons = await cached.answer(contexts, list(names), write=writer, varied=varied, left_s=lambda: left_s)
     await asyncio.sleep(0)
     return [(reason.text, reason.source) for reason in reasons]
 
@@ -118,5 +123,20 @@ def test_nobody_waits_longer_than_the_page_has() -> None:
         assert await ask(cached, late, "a", left_s=0.02) == [("a", "template")]
         writer.gate.set()
         assert await first == [("a", "model")]
+
+    run(scene)
+
+
+LASTING, QUIET, LIGHT = "续航30小时，通勤够用。", "降噪安静，听歌不吵。", "机身很轻，戴着不累。"
+
+
+def test_reasons_of_two_pages_that_read_alike_on_a_third_are_told_apart_there() -> None:
+    async def scene(cached: Cached, writer: Writer) -> None:
+        writer.offers = [LASTING, QUIET, LIGHT]
+        for name in "ab":
+            assert await ask(cached, writer, name) == [(LASTING, "model")]
+        assert await ask(cached, writer, "ab", varied=True) == [(LASTING, "cache"), (QUIET, "model")]
+        assert await ask(cached, writer, "abb", varied=True) == [(LASTING, "cache"), (QUIET, "model"), (LIGHT, "model")]
+        assert await ask(cached, writer, "b") == [(LASTING, "cache")], "what another page shows is left as it was"
 
     run(scene)

@@ -22,11 +22,13 @@ from common.errors import BadControl, DeadlineExceeded, ProductNotFound, Unavail
 from common.generation.candidates import Candidate
 from common.quality.verdict import Checker
 from serve_app.config import AnswerConfig
+from serve_app.graph.cached import Cached
 from serve_app.graph.features_deployment import Features
 from serve_app.graph.generator_deployment import Generator
 from serve_app.graph.ingress import policy_of
 from serve_app.graph.page import LeftS, Page
 from serve_app.graph.quality_deployment import Quality, panel_of
+from serve_app.state.cache import MemoryStore
 from serve_app.state.live import read_live
 
 EARBUDS = {"product": {"product_id": "p1", "title": "静音蓝牙耳机", "category": "蓝牙耳机", "price": 299}}
@@ -75,7 +77,7 @@ def page(tiny_bundle: Any) -> Iterator[Page]:
         live=live,
         hops=DirectHops(features, generator, Quality(panel_of(bundle))),
         checker=Checker(live.pack),
-        policy=policy_of(live, AnswerConfig(expected_s=0.01)),
+        policy=policy_of(live, AnswerConfig(expected_s=0.01, varied=False)),
         producer="test shop",
         clock=time.monotonic,
     )
@@ -136,6 +138,30 @@ def test_a_sandbox_answers_with_templates_the_same_each_time_and_asks_no_model(p
     assert [(item.source, item.degraded) for item in first.items] == [("template", "sandbox")] * 2
     assert first == answered()
     assert set(hops.calls) == {"features"}
+
+
+def test_on_a_varied_page_the_same_sentence_is_shown_once(page: Page, hops: DirectHops) -> None:
+    answer = ask(replace(page, policy=replace(page.policy, varied=True)), EARBUDS, SHOES)
+    assert [(item.source, item.degraded) for item in answer.items] == [("model", None), ("template", "too_alike")]
+
+
+def test_what_was_accepted_is_shown_again_from_the_cache_with_the_content_number_it_had(page: Page, hops: DirectHops) -> None:
+    cached = replace(page, cached=Cached(MemoryStore(max_entries=10, lifetime_s=60, clock=lambda: 0.0)))
+    request = ReasonsRequest.model_validate({"items": [EARBUDS]})
+    dearer = ReasonsRequest.model_validate({"items": [{"product": EARBUDS["product"] | {"price": 399}}]})
+
+    async def asked() -> list[ItemReason]:
+        items: list[ItemReason] = []
+        for one in (request, request, dearer):
+            deadline = Deadline.after(5000, now_s=time.monotonic())
+            items += (await cached.answer(one, request_id="r-1", deadline=deadline)).items
+            await asyncio.sleep(0)
+        return items
+
+    first, again, other = asyncio.run(asked())
+    assert [first.source, again.source, other.source] == ["model", "cache", "model"]
+    assert (again.text, again.verdict, again.aigc) == (first.text, first.verdict, first.aigc)
+    assert hops.calls.count("generator") == 2
 
 
 def test_a_page_takes_one_call_a_hop(page: Page, hops: DirectHops) -> None:
