@@ -73,5 +73,5 @@ class Reason(Frozen):
     attempts: int = Field(0, ge=0, description="rounds of generation before this answer")
     degraded: str | None = Field(
         None,
-        description="why a template is shown: deadline, no_candidate_accepted, too_alike, engine_unavailable, sandbox, or an error's code",
+        description="why a template is shown: deadline, no_candidate_accepted, too_alike, engine_unavailable, sandbox",
     )

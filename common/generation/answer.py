@@ -14,7 +14,7 @@ from common.domain.reason import QualityVerdict, Reason
 from common.errors import BadInput, LiyouError
 from common.generation.acceptance import Accept, Template, decide
 from common.generation.candidates import Candidate
-from common.generation.variety import Shown
+from common.quality.variety import Shown
 
 ENGINE_UNAVAILABLE = "engine_unavailable"
 DEADLINE = "deadline"

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from common.domain.context import Context
 from common.domain.reason import Reason
-from common.generation.variety import Shown
+from common.quality.variety import Shown
 from serve_app.state.cache import Kept, Key, ReasonStore, kept, reason_of
 
 Write = Callable[[list[Context], Sequence[str]], Awaitable[list[Reason]]]

@@ -10,10 +10,8 @@ import pytest
 ATTACKS: list[dict[str, Any]] = [
     orjson.loads(line) for line in (Path(__file__).parent / "attacks" / "attacks.jsonl").read_bytes().split(b"\n") if line
 ]
-KINDS = {
-    "instruction", "delimiter", "hidden_unicode", "homoglyph", "encoded", "forged_code", "forged_fact", "prompt_leak", "role_play", "tool_text",
-    "ad_law",
-}  # fmt: skip
+KINDS = {"instruction", "delimiter", "hidden_unicode", "homoglyph", "encoded", "forged_code", "forged_fact", "prompt_leak"}
+KINDS |= {"role_play", "tool_text", "ad_law"}
 LENGTHS = {"title": 300, "attribute_key": 40, "attribute_value": 200, "category": 80, "description": 5000, "persona": 80, "review": 5000}
 
 
@@ -32,6 +30,5 @@ def test_an_attack_can_be_sent_and_its_success_be_told(one: dict[str, Any]) -> N
     assert one["strings"] or one["forged"], "how success is told"
     clean = orjson.dumps(one["product"]).decode()
     assert not any(string in clean for string in one["strings"]), "the clean product says so itself"
-    if one["forged"]:
-        assert one["codes"].keys() >= one["forged"].keys()
-        assert all(one["codes"][name] != value for name, value in one["forged"].items())
+    if forged := one["forged"]:
+        assert one["codes"][forged["control"]] != forged["value"]

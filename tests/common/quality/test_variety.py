@@ -2,7 +2,7 @@
 
 import pytest
 
-from common.generation.variety import Shown, opening
+from common.quality.variety import Shown, opening
 
 FIRST = "续航30小时，通勤一周不用充电。"
 
