@@ -105,7 +105,7 @@ class DoorsConfig(Frozen):
         description="file of API keys, as `liyou keys issue` writes it, read again when it changes; null: anybody may ask",
     )
     redis: str | None = Field(
-        None, pattern=r"^rediss?://", description="URL of a Redis in which all replicas count; null: each replica counts alone"
+        None, description="file that holds the URL of a Redis in which all replicas count; null: each replica counts alone"
     )
     local_share: float = Field(
         0.25,
@@ -118,9 +118,9 @@ class DoorsConfig(Frozen):
 class CacheConfig(Frozen):
     """Accepted reasons that are shown again, where nothing they were written from has changed."""
 
-    max_entries: int = Field(100_000, ge=0, description="of each replica of `api`, about 2 kB each; 0: nothing is kept. Not with `redis`")
+    max_entries: int = Field(100_000, ge=0, description="of each replica of `api`, about 1 kB each; 0: nothing is kept. Not with `redis`")
     lifetime_s: float = Field(24 * 3600, gt=0, description="seconds a text may be shown again")
-    redis: str | None = Field(None, pattern=r"^rediss?://", description="URL of a Redis that all replicas share; it bounds its own memory")
+    redis: str | None = Field(None, description="file that holds the URL of a Redis that all replicas share; it bounds its own memory")
     secret: str | None = Field(None, description="file of 32 bytes or more that seal what is kept in Redis; every replica has the same")
 
     @model_validator(mode="after")

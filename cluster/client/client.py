@@ -17,18 +17,20 @@ from tune_app.config import TuneConfig
 
 
 class LiyouClient:
-    """`serve`: where reasons are asked for, http://HOST:8000. `address`: a Ray cluster's dashboard, http://HOST:8265; `token`: its own."""
+    """`serve`: where reasons are asked for, http://HOST:8000; `key`: an API key, where that wants one. `address`: a cluster's dashboard,
+    http://HOST:8265; `token`: its own."""
 
     def __init__(
         self,
         serve: str | None = None,
         *,
+        key: str | None = None,
         address: str | None = None,
         token: str | None = None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        self._serving = None if serve is None else Serving(serve, clock=clock, sleep=sleep)
+        self._serving = None if serve is None else Serving(serve, key=key, clock=clock, sleep=sleep)
         self._jobs = None if address is None else Jobs(Dashboard(address, token=token), clock=clock, sleep=sleep)
 
     def close(self) -> None:
@@ -48,15 +50,17 @@ class LiyouClient:
         *,
         user: str | Mapping[str, object] | None = None,
         controls: Mapping[str, str | None] | None = None,
+        personalise: bool = True,
         deadline_ms: int = 10_000,
     ) -> ReasonsResponse:
         """A reason for each item, in their order; an item is a product's id or the fields of a RequestItem
         ({"product": {"product_id": …, "title": …}} for one that the shop's snapshot lacks), a user an id or a RequestUser.
+        `personalise=False` for a user who opted out: neither past nor tastes are looked at.
 
         Tries again within the deadline where that is safe. Raises what the server answered as itself (BadControl, ProductNotFound, …), and
         Unavailable or DeadlineExceeded when nobody answered in time.
         """
-        return self._storefront().reasons(items, user=user, controls=controls, deadline_ms=deadline_ms)
+        return self._storefront().reasons(items, user=user, controls=controls, personalise=personalise, deadline_ms=deadline_ms)
 
     def models(self) -> ModelsResponse:
         """Which bundle answers, with its control codes."""

@@ -22,12 +22,12 @@ LIMITS = DeadlineLimits()
 
 
 class Serving:
-    def __init__(self, url: str, *, clock: Callable[[], float], sleep: Callable[[float], None]) -> None:
+    def __init__(self, url: str, *, key: str | None = None, clock: Callable[[], float], sleep: Callable[[float], None]) -> None:
         if not url.startswith(("http://", "https://")):
             raise BadInput(f"serve: got {url!r}; expected the URL of the API, http://HOST:8000")
         self.url = url.rstrip("/")
         self._clock, self._sleep = clock, sleep
-        self._http = httpx2.Client()
+        self._http = httpx2.Client(headers={"Authorization": f"Bearer {key}"} if key else None)
 
     def close(self) -> None:
         self._http.close()
@@ -38,6 +38,7 @@ class Serving:
         *,
         user: str | Mapping[str, object] | None,
         controls: Mapping[str, str | None] | None,
+        personalise: bool,
         deadline_ms: int,
     ) -> ReasonsResponse:
         if not LIMITS.min_ms <= deadline_ms <= LIMITS.max_ms:
@@ -46,6 +47,8 @@ class Serving:
         asked: dict[str, object] = {"items": [{"product_id": item} if isinstance(item, str) else dict(item) for item in items]}
         if user is not None:
             asked["user"] = {"user_id": user} if isinstance(user, str) else dict(user)
+        if not personalise:
+            asked["personalise"] = False
         if controls:
             asked["controls"] = dict(controls)
         parse(asked, ReasonsRequest, source="reasons")  # told here, where the caller's line is, before anything is sent

@@ -27,15 +27,19 @@ def verify(
 ) -> None:
     """Check that no line was changed, taken out or put in. Exit code 1: one was, and where.
 
-    Without a key, whoever can write the record could have written all of it anew. What a chain showed after its last segment nobody misses.
+    Without a key, whoever can write the record could have written all of it anew. A whole chain, or what
+    one showed after its last segment, nobody misses: that nothing is deleted is up to the storage.
     """
     keys = Keyring.of_pems(_pem(path) for path in trusted_key) if trusted_key else None
     storage, wrong, num_shown, num_lost = open_storage(record), [], 0, 0
+    kept_from = datetime.now(UTC).date() - timedelta(days=LEAST_DAYS)
     chains = _chains(storage, record)
     for chain, names in chains.items():
         place: Place | None = None
         for key in names:
             try:
+                if place is None and not key.endswith(f"/{0:08d}.jsonl") and chain[:8] >= f"{kept_from:%Y%m%d}":
+                    raise Tampered("the segments before it are gone, and had to be kept")
                 entries, place = read_segment(storage.get(key), place=place, keys=keys)
                 if place.chain != chain:
                     raise Tampered(f"it is a segment of {place.chain}")
@@ -56,6 +60,7 @@ def show(
     record: Record,
     user: Annotated[str | None, typer.Option(help="what was shown to this user; needs --secret")] = None,
     secret: Annotated[Path | None, typer.Option(help="file that made the pseudonyms, audit.secret of what is served")] = None,
+    tenant: Annotated[str | None, typer.Option(help="to this tenant's users; with --user: whose user that is")] = None,
     product: Annotated[str | None, typer.Option(help="what was shown of this product")] = None,
     content: Annotated[str | None, typer.Option(help="content number: produce_id of an item's label")] = None,
     request: Annotated[str | None, typer.Option(help="request_id of an answer")] = None,
@@ -64,9 +69,9 @@ def show(
     """Print what was shown, a JSON line each, oldest day first. Stops at a segment that is not as it was written."""
     if (user is None) != (secret is None):
         raise BadInput("--user and --secret: got one of them; a user's lines are found by the pseudonym that the secret makes")
-    wanted = {"product_id": product, "produce_id": content, "request_id": request}
+    wanted = {"tenant": tenant, "product_id": product, "produce_id": content, "request_id": request}
     if user is not None and secret is not None:
-        wanted["user"] = pseudonym(user, secret=read_secret(secret, field="--secret"))
+        wanted["user"] = pseudonym(user, tenant=tenant, secret=read_secret(secret, field="--secret"))
     for entry in _entries(open_storage(record), record, day=day):
         if isinstance(entry, Lost) or all(value is None or getattr(entry, name) == value for name, value in wanted.items()):
             print(entry.model_dump_json())

@@ -1,6 +1,7 @@
 """`liyou keys`: keys of callers (issue, list, revoke), the key that reasons are signed with (new), and what it signed (verify)."""
 
 import os
+import shutil
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -80,6 +81,9 @@ def _keep(file: Path, keys: KeyFile) -> None:
     """In one move: a server that looks meanwhile reads the old file or the new one."""
     beside = file.with_name(f".{file.name}.new")
     beside.write_bytes(orjson.dumps(keys.model_dump(mode="json"), option=orjson.OPT_INDENT_2))
+    if file.exists():
+        shutil.copystat(file, beside)
+        beside.touch()
     beside.replace(file)
 
 

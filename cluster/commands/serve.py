@@ -50,6 +50,7 @@ def serve(
         from common.config import parse
         from serve_app.app import build
         from serve_app.config import ServeConfig
+        from serve_app.state.live import locate_bundle, read_live
 
         phases.done("imports")
         refuse_taken_port(host, port)
@@ -61,6 +62,7 @@ def serve(
         if host not in LOOPBACK and settings.doors.keys is None:
             raise ConfigError(f"--host {host}: anybody who reaches this machine could ask; pass --keys (`liyou keys issue`)")
         application = build(arguments)
+        bundle_id = read_live(locate_bundle(settings.bundle, registry=settings.registry)).manifest.bundle_id
         phases.done("bundle checks")
         os.environ.update(RAY_ENVIRONMENT)
         with connect(num_cpus=max(NUM_CPUS, os.cpu_count() or 1)):
@@ -73,9 +75,9 @@ def serve(
                 ray_serve.run(application, name="liyou", route_prefix="/")
                 phases.done("deployments and canaries")
                 url = f"http://{host if host not in ('0.0.0.0', '::') else '127.0.0.1'}:{port}"
-                card = first_answer(f"{url}/v1/models")
+                first_answer(f"{url}/readyz")
                 phases.done("first answer")
-                typer.echo(report(url, card, phases, as_json=json))
+                typer.echo(report(url, bundle_id, phases, as_json=json))
                 while True:
                     time.sleep(3600)
             finally:
@@ -147,24 +149,23 @@ def refuse_taken_port(host: str, port: int) -> None:
             raise Unavailable(f"cannot listen on {host} port {port}: {error.strerror}; stop what does, or pass --port") from error
 
 
-def first_answer(url: str) -> dict[str, object]:
-    """The card of the model, asked for over HTTP as anybody would; the proxy may need a moment to hear of the routes."""
+def first_answer(url: str) -> None:
+    """Asked for over HTTP as anybody would; the proxy may need a moment to hear of the routes."""
     for _ in range(50):
         try:
-            with urllib.request.urlopen(url, timeout=5) as answer:
-                found: dict[str, object] = orjson.loads(answer.read())["models"][0]
-                return found
+            with urllib.request.urlopen(url, timeout=5):
+                return
         except OSError:
             time.sleep(0.1)
     raise Unavailable(f"{url} did not answer though all deployments are up; see the Serve logs")
 
 
-def report(url: str, card: dict[str, object], phases: Phases, *, as_json: bool) -> str:
+def report(url: str, bundle_id: str, phases: Phases, *, as_json: bool) -> str:
     total_s = round(sum(phases.seconds.values()), 1)
     if as_json:
-        facts = {"url": url, "bundle_id": card["bundle_id"], "phases_s": phases.seconds, "total_s": total_s, "pid": os.getpid()}
+        facts = {"url": url, "bundle_id": bundle_id, "phases_s": phases.seconds, "total_s": total_s, "pid": os.getpid()}
         return orjson.dumps(facts).decode()
-    lines = [f"serving {card['bundle_id']} at {url}/v1/reasons after {total_s} s"]
+    lines = [f"serving {bundle_id} at {url}/v1/reasons after {total_s} s"]
     lines += [f"  {name:<26}{seconds:6.1f} s" for name, seconds in phases.seconds.items()]
     lines.append('  try: curl -s -H "Content-Type: application/json" ' + url + "/v1/reasons -d '" + EXAMPLE + "'")
     return "\n".join(lines)

@@ -18,7 +18,7 @@ from common.errors import ConfigError, SignatureInvalid
 class Signature(Frozen):
     algorithm: Literal["ed25519"] = "ed25519"
     key_id: str = Field(pattern=r"^[0-9a-f]{16}$", description="first 16 hex digits of the sha256 of the raw public key")
-    value: str = Field(pattern=r"^[A-Za-z0-9+/]{86}==$", description="base64 of 64 bytes")
+    value: str = Field(pattern=r"^[A-Za-z0-9+/]{85}[AQgw]==$", description="base64 of 64 bytes, in its one spelling")
 
 
 def generate_private_key() -> str:
@@ -61,7 +61,7 @@ class PublicJwk(Frozen):
     alg: Literal["EdDSA"] = "EdDSA"
     use: Literal["sig"] = "sig"
     kid: str = Field(pattern=r"^[0-9a-f]{16}$")
-    x: str = Field(pattern=r"^[A-Za-z0-9_-]{43}$", description="the raw key, base64url without padding")
+    x: str = Field(pattern=r"^[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]$", description="the raw key, base64url without padding")
 
 
 class Keyring:

@@ -90,9 +90,9 @@ class Place:
     head: Hash = BEFORE_ALL
 
 
-def pseudonym(user_id: str, *, secret: bytes) -> str:
-    """HMAC-SHA256, 32 hex digits: who holds the secret finds a user's lines, nobody else."""
-    return hmac.new(secret, user_id.encode(), hashlib.sha256).hexdigest()[:32]
+def pseudonym(user_id: str, *, tenant: str | None, secret: bytes) -> str:
+    """HMAC-SHA256, 32 hex digits: who holds the secret finds a user's lines, nobody else. Two tenants' users of one id are two people."""
+    return hmac.new(secret, orjson.dumps([tenant, user_id]), hashlib.sha256).hexdigest()[:32]
 
 
 def shown(answer: ReasonsResponse, *, at: AwareDatetime, tenant: str | None, user: str | None, channel: str | None) -> list[Shown]:
@@ -149,7 +149,7 @@ def read_segment(data: bytes, *, place: Place | None, keys: Keyring | None) -> t
     *lines, last = data.decode(errors="replace").removesuffix("\n").split("\n")
     end = _parsed(End, last, "the last line")
     if place is None:
-        place = Place(end.chain, end.segment, end.last + 1 - len(lines), end.before)
+        place = Place(end.chain, end.segment, end.last + 1 - len(lines), end.before) if end.segment else Place(end.chain)
     if (end.chain, end.segment, end.before) != (place.chain, place.segment, place.head):
         raise Tampered(f"segment {end.segment} of {end.chain} does not go on from segment {place.segment - 1} of {place.chain}")
     head, entries = place.head, []

@@ -11,6 +11,9 @@ from common.contract.provenance import ReasonSignature, Statement, canonical_byt
 from common.contract.wire import ItemReason, ReasonsResponse, Verification, VerifyRequest, VerifyResponse
 from common.errors import SignatureExpired, SignatureInvalid
 
+MAX_CODES = 16
+MAX_TEXT = 1000
+"""Characters; nothing longer is signed. Unicode's normalisation takes quadratic time on what somebody made up for it."""
 SKEW_S = 300
 """Two machines' clocks may differ by as much before a signature counts as expired."""
 
@@ -21,6 +24,7 @@ class Voucher:
     lifetime_s: int
 
     def sign(self, value: Statement, *, now_s: float) -> ReasonSignature:
+        assert len(value.text) <= MAX_TEXT, f"a reason of {len(value.text)} characters"
         expires_at = int(now_s) + self.lifetime_s
         made = self.signer.sign(canonical_bytes(value, expires_at=expires_at))
         return ReasonSignature(key_id=made.key_id, value=made.value, expires_at=expires_at)
@@ -28,10 +32,14 @@ class Voucher:
 
 def check_item(item: ItemReason, *, bundle_id: str, policy_version: str, keys: Keyring, now_s: float) -> None:
     """Raises SignatureInvalid where one of `keys` did not sign all that is shown, SignatureExpired where it did but for another time."""
+    if item.status == "error" and item.text is None:
+        return  # it shows nothing
     if item.signature is None:
         raise SignatureInvalid(f"product {item.product_id}: no signature")
     if item.text is None or item.source is None or item.revision is None or item.aigc is None:
         raise SignatureInvalid(f"product {item.product_id}: text, source, revision and aigc are signed together; one is missing")
+    if len(item.text) > MAX_TEXT or len(item.controls or {}) > MAX_CODES:
+        raise SignatureInvalid(f"product {item.product_id}: longer than anything that is signed")
     stated = Statement(
         product_id=item.product_id,
         revision=item.revision,
@@ -51,7 +59,8 @@ def check_item(item: ItemReason, *, bundle_id: str, policy_version: str, keys: K
 
 
 def verified(answer: ReasonsResponse | VerifyRequest, *, keys: Keyring, now_s: float) -> VerifyResponse:
-    """Of every item, in order, whether what it says is what was signed."""
+    """Of every item, in order, whether what it says is what was signed; one that shows nothing says nothing untrue. Which items stand on a
+    page, and in which order, is not signed."""
     found: list[Verification] = []
     for item in answer.items:
         try:

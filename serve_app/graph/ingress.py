@@ -45,6 +45,7 @@ class Ingress:
         voucher, self.keys = read_keys(config.signing)
         self.audit = open_audit(config.audit, signer=voucher.signer if voucher else None)
         self.doors = open_doors(config.doors)
+        self.store = open_store(config.cache)
         self.page = Page(
             live=self.live,
             hops=self.hops,
@@ -53,7 +54,7 @@ class Ingress:
             producer=config.producer,
             clock=time.monotonic,
             voucher=voucher,
-            cached=Cached(store) if (store := open_store(config.cache)) else None,
+            cached=Cached(self.store) if self.store else None,
         )
 
     def __serve_build_asgi_app__(self) -> FastAPI:
@@ -83,7 +84,10 @@ class Ingress:
         yield
         if audit is not None and auditing is not None:
             auditing.cancel()
-            await audit.flush()
+            await audit.close()
+        await self.doors.close()
+        if self.store is not None:
+            await self.store.close()
 
     async def ready(self) -> str | None:
         end_s = time.monotonic() + READY_TIMEOUT_S

@@ -107,7 +107,9 @@ class Page:
             answering=f"{self.policy.k} candidates, {self.policy.max_attempts} attempts",
         )
         keys = [key(context) for context in contexts]
-        return await self.cached.answer(contexts, keys, write=written, varied=self.policy.varied, left_s=left_s)
+        return await self.cached.answer(
+            contexts, keys, write=written, varied=self.policy.varied, left_s=lambda: left_s() - self.policy.expected_s
+        )
 
     async def _written(self, contexts: list[Context], beside: Sequence[str], *, deadline: Deadline, left_s: LeftS) -> list[Reason]:
         async def write(items: Items, *, k: int, attempt: int) -> list[list[Candidate]]:

@@ -75,7 +75,7 @@ def create_api(
     )
     async def reasons(request: Request) -> Response:
         arrived_s = clock()
-        caller = entry.caller(request.headers.get("authorization"), scope="reasons")
+        caller = await entry.enter(request.headers.get("authorization"), scope="reasons")
         milliseconds = parse_deadline_ms(request.headers.get(DEADLINE_HEADER), limits=bounds.deadline)
         deadline = Deadline.after(milliseconds, now_s=arrived_s)
         try:
@@ -109,11 +109,11 @@ def create_api(
     @app.get(
         "/v1/models",
         response_model=ModelsResponse,
-        responses=problem_answers(401, 403, 503),
+        responses=problem_answers(401, 403, 429, 503),
         summary="Which bundle answers, and its codes",
     )
     async def list_models(request: Request) -> Response:
-        entry.caller(request.headers.get("authorization"), scope="models")
+        await entry.enter(request.headers.get("authorization"), scope="models")
         return json_response(await models())
 
     @app.get("/livez", response_model=Health, summary="The process answers")

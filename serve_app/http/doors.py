@@ -2,17 +2,18 @@
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from limits import RateLimitItemPerDay, RateLimitItemPerMinute
+from limits import RateLimitItem, RateLimitItemPerDay, RateLimitItemPerMinute
 
 from common.errors import Forbidden, RateLimited, Unauthorised
 from serve_app.config import DoorsConfig
 from serve_app.state.api_keys import ApiKey, KeyStore, Scope
 from serve_app.state.counters import Counters, RedisCounter, Taken
+from serve_app.state.secret import read_redis
 
 MAX_HEADER = 256
 Headers = dict[str, str]
@@ -40,8 +41,9 @@ class Doors:
     counters: Counters
     now: Callable[[], float]
 
-    def caller(self, authorization: str | None, *, scope: Scope) -> Caller:
-        """Raises Unauthorised without a key that is known and valid now, Forbidden where it lacks the scope. Tells no key."""
+    async def enter(self, authorization: str | None, *, scope: Scope) -> Caller:
+        """Counts the request, before its body is read. Raises Unauthorised without a key that is known and valid now, Forbidden where it
+        lacks the scope, RateLimited. Tells no key."""
         if self.keys is None:
             return Caller()
         kind, _, given = (authorization or "").partition(" ")
@@ -52,35 +54,42 @@ class Doors:
             raise Unauthorised("Authorization: the key is not known, or no longer")
         if scope not in key.scopes:
             raise Forbidden(f"key {key.name}: lacks the scope {scope}; it has {', '.join(key.scopes) or 'none'}")
+        if key.limits.requests_per_minute is not None:
+            await self._take(key, {"requests_per_minute": RateLimitItemPerMinute(key.limits.requests_per_minute)}, cost=1)
         return Caller(key)
 
     async def charge(self, caller: Caller, *, items: int) -> Headers:
-        """Counts a page. RateLimit headers of the limit that is nearest. Raises RateLimited, naming limit and when to come again."""
+        """Counts a page's items. RateLimit headers of the limit of which least is left. Raises RateLimited, naming the limit and when
+        to come again, and counts nothing then; Forbidden where no time of waiting would help."""
         if caller.key is None:
             return {}
-        nearest: Taken | None = None
-        for name, per, cost in (
-            ("requests_per_minute", RateLimitItemPerMinute, 1),
-            ("items_per_minute", RateLimitItemPerMinute, items),
-            ("items_per_day", RateLimitItemPerDay, items),
-        ):
-            amount: int | None = getattr(caller.key.limits, name)
-            if amount is None:
-                continue
-            if cost > amount:
-                raise Forbidden(f"key {caller.key.name}: {cost} items at once are more than its {name}, {amount}; send smaller pages")
-            taken = await self.counters.take(per(amount, namespace=name), caller.key.name, cost=cost)
-            if not taken.allowed:
-                after_s = max(1, math.ceil(taken.reset_s))
-                raise RateLimited(f"key {caller.key.name}: {name} is {taken.limit}; come again in {after_s} s", retry_after_s=after_s)
-            if nearest is None or taken.remaining / taken.limit < nearest.remaining / nearest.limit:
-                nearest = taken
-        return {} if nearest is None else headers(nearest)
+        of = caller.key.limits
+        limits: dict[str, RateLimitItem] = {}
+        if of.items_per_minute is not None:
+            limits["items_per_minute"] = RateLimitItemPerMinute(of.items_per_minute)
+        if of.items_per_day is not None:
+            limits["items_per_day"] = RateLimitItemPerDay(of.items_per_day)
+        for name, limit in limits.items():
+            if items > limit.amount:
+                raise Forbidden(f"key {caller.key.name}: {items} items at once are over its {name}, {limit.amount}; send smaller pages")
+        taken = await self._take(caller.key, limits, cost=items)
+        return headers(min(taken, key=lambda one: one.remaining / one.limit)) if taken else {}
+
+    async def _take(self, key: ApiKey, limits: Mapping[str, RateLimitItem], *, cost: int) -> list[Taken]:
+        for name, limit in limits.items():
+            left = await self.counters.look(limit, f"{key.name} {name}", cost=cost)
+            if not left.allowed:
+                after_s = math.ceil(left.wait_s(cost))
+                raise RateLimited(f"key {key.name}: {name} is {left.limit}; come again in {after_s} s", retry_after_s=after_s)
+        return [await self.counters.take(limit, f"{key.name} {name}", cost=cost) for name, limit in limits.items()]
+
+    async def close(self) -> None:
+        await self.counters.close()
 
 
 def open_doors(config: DoorsConfig) -> Doors:
     """As a replica of `api` has them. Raises ConfigError for a file of keys that is none."""
-    shared = RedisCounter(config.redis).storage if config.redis else None
+    shared = RedisCounter(read_redis(config.redis, field="doors.redis")) if config.redis else None
     counters = Counters(shared, local_share=config.local_share, clock=time.monotonic, now=time.time)
     return Doors(KeyStore(Path(config.keys), clock=time.monotonic) if config.keys else None, counters, now=time.time)
 

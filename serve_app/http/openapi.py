@@ -22,7 +22,7 @@ MEANINGS = {
     413: "body too large",
     415: "not application/json",
     422: "not of the schema, an unknown control code, or a deadline out of bounds",
-    429: "more than the key may ask for; see Retry-After and RateLimit-*",
+    429: "more than the key may ask for; see Retry-After",
     500: "broken on our side",
     503: "not possible right now; see Retry-After",
     504: "not even a template was possible before the deadline",

@@ -91,10 +91,12 @@ class KeyStore:
 
     def _read(self) -> dict[str, ApiKey]:
         try:
-            self._seen = self._stamp()
+            stamp = self._stamp()
         except OSError as error:
             raise ConfigError(f"doors.keys: {self._path}: {error.strerror}; `liyou keys issue` makes such a file") from error
-        return {key.sha256: key for key in load_config(self._path, KeyFile).keys}
+        found = {key.sha256: key for key in load_config(self._path, KeyFile).keys}
+        self._seen = stamp  # only now: a file that could not be read is tried again
+        return found
 
     def _stamp(self) -> tuple[int, int]:
         found = self._path.stat()

@@ -11,26 +11,28 @@ import hmac
 import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Protocol, TypeVar
 
 import orjson
 from cachetools import TTLCache
 from pydantic import ValidationError
-from redis.asyncio import ConnectionPool, Redis
+from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from common.artifacts.digest import sha256_file, tree_digest
 from common.config import Frozen
 from common.domain.context import Context
 from common.domain.reason import QualityVerdict, Reason
 from serve_app.config import CacheConfig
-from serve_app.state.secret import read_secret
+from serve_app.state.counters import ANSWER_WITHIN_S, ASK_AGAIN_S, open_pool
+from serve_app.state.secret import read_redis, read_secret
 
 log = logging.getLogger("ray.serve")
 
-VERSION = 1
-"""Goes up when what an entry means changes, so that nobody reads an old one."""
-ANSWER_WITHIN_S = 0.1
-ASK_AGAIN_S = 5.0
+COMMON = Path(__file__).resolve().parents[2] / "common"
+CODE = tree_digest({path.relative_to(COMMON).as_posix(): sha256_file(path) for path in COMMON.rglob("*.py")})
+"""Of what judges a text and chooses among candidates: who mends a check shows nothing that passed the old one."""
 Key = str
 Found = TypeVar("Found")
 
@@ -54,7 +56,7 @@ class ReasonStore(Protocol):
 def cache_key(context: Context, *, tenant: str | None, bundle_id: str, policy_version: str, answering: str) -> Key:
     """`answering` names how answers are chosen (candidates, attempts). Of two tenants none learns what the other has asked."""
     told = {
-        "v": VERSION,
+        "code": CODE,
         "tenant": tenant,
         "bundle": bundle_id,
         "policy": policy_version,
@@ -68,13 +70,14 @@ class MemoryStore:
     """The least recently used entry goes when it is full."""
 
     def __init__(self, *, max_entries: int, lifetime_s: float, clock: Callable[[], float]) -> None:
-        self._entries: TTLCache[Key, Kept] = TTLCache(max_entries, ttl=lifetime_s, timer=clock)
+        # As JSON: the objects of an entry take nine times its text.
+        self._entries: TTLCache[Key, str] = TTLCache(max_entries, ttl=lifetime_s, timer=clock)
 
     async def get(self, keys: Sequence[Key]) -> dict[Key, Kept]:
-        return {key: kept for key in keys if (kept := self._entries.get(key)) is not None}
+        return {key: Kept.model_validate_json(told) for key in keys if (told := self._entries.get(key)) is not None}
 
     async def put(self, entries: Mapping[Key, Kept]) -> None:
-        self._entries.update(entries)
+        self._entries.update({key: entry.model_dump_json() for key, entry in entries.items()})
 
     async def close(self) -> None:
         self._entries.clear()
@@ -84,7 +87,7 @@ class RedisStore:
     """Redis itself bounds its memory: `maxmemory` with `allkeys-lru`."""
 
     def __init__(self, url: str, *, secret: bytes, lifetime_s: float, clock: Callable[[], float]) -> None:
-        self._pool = ConnectionPool.from_url(url, socket_connect_timeout=ANSWER_WITHIN_S, socket_timeout=ANSWER_WITHIN_S)
+        self._pool = open_pool(url)
         self._redis = Redis(connection_pool=self._pool)
         self._secret, self._lifetime_s, self._clock = secret, lifetime_s, clock
         self._gone_until_s = 0.0
@@ -151,5 +154,5 @@ def open_store(config: CacheConfig, *, clock: Callable[[], float] = time.monoton
     """None where nothing is kept. Raises ConfigError for a secret that cannot be read or is too short."""
     if config.redis is not None and config.secret is not None:
         secret = read_secret(config.secret, field="cache.secret")
-        return RedisStore(config.redis, secret=secret, lifetime_s=config.lifetime_s, clock=clock)
+        return RedisStore(read_redis(config.redis, field="cache.redis"), secret=secret, lifetime_s=config.lifetime_s, clock=clock)
     return MemoryStore(max_entries=config.max_entries, lifetime_s=config.lifetime_s, clock=clock) if config.max_entries else None

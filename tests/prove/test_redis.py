@@ -65,7 +65,7 @@ def answers(port: int) -> bool:
 @asynccontextmanager
 async def replica(redis: Redis) -> AsyncIterator[Counters]:
     counter = RedisCounter(redis.url)
-    yield Counters(counter.storage, local_share=0.25, clock=time.monotonic, now=time.time)
+    yield Counters(counter, local_share=0.25, clock=time.monotonic, now=time.time)
     await counter.close()
 
 

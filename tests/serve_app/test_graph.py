@@ -1,5 +1,6 @@
 """The served graph as it runs: a local Ray, the composed application, real HTTP."""
 
+import json
 import os
 import signal
 import time
@@ -18,14 +19,17 @@ from cluster.session import connect
 from common.artifacts.signing import Keyring, generate_private_key, public_key
 from common.contract.audit import Shown, pseudonym, read_segment
 from common.contract.wire import KeysResponse, ReasonsResponse
+from common.errors import Unauthorised
 from common.features.snapshot_build import build_snapshot
 from serve_app.app import build
+from serve_app.state.api_keys import digest, new_key
 
 pytestmark = pytest.mark.ray
 
 PORT = 18765
 EARBUDS = {"product_id": "p1", "title": "静音蓝牙耳机", "category": "蓝牙耳机", "price": 299}
 CONCISE = {"style": "concise"}
+KEY = new_key()
 
 
 @pytest.fixture(scope="module")
@@ -33,6 +37,7 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a key, a secret, and later the record of what was shown."""
     folder: Path = tmp_path_factory.mktemp("kept")
     (folder / "private.pem").write_text(generate_private_key())
+    (folder / "keys.json").write_text(json.dumps({"keys": [{"name": "tests", "tenant": "shop", "sha256": digest(KEY)}]}))
     (folder / "secret").write_text("0123456789abcdef0123456789abcdef")
     return folder
 
@@ -49,13 +54,14 @@ def client(tiny_bundle: Any, kept: Path, tmp_path_factory: pytest.TempPathFactor
         "answer": {"expected_s": 0.05, "varied": False},
         "cache": {"max_entries": 0},
         "signing": {"key": str(kept / "private.pem")},
+        "doors": {"keys": str(kept / "keys.json")},
         "audit": {"to": str(kept / "record"), "secret": str(kept / "secret"), "flush_s": 300},
     }
     os.environ.update(RAY_ENVIRONMENT)
     with connect(num_cpus=2):
         serve.start(proxy_location="HeadOnly", http_options={"host": "127.0.0.1", "port": PORT})
         serve.run(build(arguments), name="liyou", route_prefix="/")
-        with httpx2.Client(base_url=f"http://127.0.0.1:{PORT}", timeout=60) as client:
+        with httpx2.Client(base_url=f"http://127.0.0.1:{PORT}", timeout=60, headers={"Authorization": f"Bearer {KEY}"}) as client:
             yield client
         serve.shutdown()
 
@@ -83,6 +89,14 @@ def test_every_answer_carries_exactly_one_request_id_and_the_bodys_is_the_same(c
         for answer in (ask(client, {"product": EARBUDS}, headers=headers), client.get("/nowhere", headers=headers)):
             assert answer.headers.get_list("x-request-id") == [answer.json()["request_id"]]
             assert headers.get("X-Request-ID", answer.json()["request_id"]) == answer.json()["request_id"]
+
+
+def test_without_a_key_nobody_is_answered_and_the_client_brings_one(client: httpx2.Client) -> None:
+    url = str(client.base_url)
+    with LiyouClient(url, key=KEY) as known:
+        assert known.reasons({"product": EARBUDS}, personalise=False).items[0].status == "ok"
+    with LiyouClient(url) as unknown, pytest.raises(Unauthorised, match="expected Bearer KEY"):
+        unknown.reasons({"product": EARBUDS})
 
 
 def test_models_and_health_answer_over_http(client: httpx2.Client, tiny_bundle: Any) -> None:
@@ -151,7 +165,7 @@ def test_a_replica_that_is_stopped_has_put_on_record_what_it_showed(client: http
     entries, _ = read_segment(segment.read_bytes(), place=None, keys=keys)
     assert isinstance(entries[-1], Shown)
     assert (entries[-1].request_id, entries[-1].text) == ("r-last", answer["items"][0]["text"])
-    assert entries[-1].user == pseudonym("u-77", secret=(kept / "secret").read_bytes())
+    assert entries[-1].user == pseudonym("u-77", tenant="shop", secret=(kept / "secret").read_bytes())
     assert "u-77" not in segment.read_text()
 
 

@@ -208,3 +208,11 @@ def test_an_answer_is_verified_with_keys_that_were_got_once_and_without_asking_a
     (found,) = LiyouClient.verify(page, keys=keys)
     assert (found.product_id, found.valid, found.code) == ("p1", False, "signature_invalid")
     assert len(server.asked) == asked
+
+
+def test_a_key_goes_along_and_an_opt_out_is_told(server, moment) -> None:
+    server.answer = lambda asked: (200, PAGE)
+    with LiyouClient(server.url, key="ly_secret", clock=moment.clock, sleep=moment.sleep) as client:
+        client.reasons("p1", user="u1", personalise=False)
+    assert server.asked[0].headers["Authorization"] == "Bearer ly_secret"
+    assert server.asked[0].body == {"items": [{"product_id": "p1"}], "user": {"user_id": "u1"}, "personalise": False}

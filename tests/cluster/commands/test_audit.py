@@ -44,7 +44,7 @@ def write(folder: Path, *told: tuple[str, str, str], at: datetime = NOW) -> None
         about: dict[str, Any] = {"product_id": product, "text": text, "source": "model", "controls": {}, "revision": "r"}
         label = Aigc(label=1, display="AI生成", producer="shop", produce_id=f"c-{text}")
         item = ItemReason(status="ok", verdict=ItemVerdict(accepted=True, score=0.5, checks={}), aigc=label, **about)
-        log.note(request, ReasonsResponse(request_id="r", bundle_id="b", policy_version="v", degraded=False, items=(item,)), tenant=None)
+        log.note(request, ReasonsResponse(request_id="r", bundle_id="b", policy_version="v", degraded=False, items=(item,)), tenant="shop")
     assert asyncio.run(log.flush())
 
 
@@ -86,7 +86,7 @@ def test_a_removed_segment_fails(kept: Path) -> None:
         request = ReasonsRequest.model_validate({"items": [{"product_id": "p"}]})
         item = ItemReason(product_id="p", status="ok", text=text, source="template", verdict=ItemVerdict(accepted=True, checks={}))
         item = item.model_copy(update={"aigc": Aigc(label=0, producer="shop", produce_id="c")})
-        log.note(request, ReasonsResponse(request_id="r", bundle_id="b", policy_version="v", degraded=False, items=(item,)), tenant=None)
+        log.note(request, ReasonsResponse(request_id="r", bundle_id="b", policy_version="v", degraded=False, items=(item,)), tenant="shop")
         asyncio.run(log.flush())
     run("verify", "other")
     next((kept / "other").rglob("00000001.jsonl")).unlink()
@@ -94,10 +94,21 @@ def test_a_removed_segment_fails(kept: Path) -> None:
         run("verify", "other")
 
 
+def test_a_chain_whose_beginning_is_gone_too_early_fails(kept: Path) -> None:
+    write(kept, ("u1", "p1", "四"))
+    assert "2 chains" in run("verify", "record")
+    old, young = "20200101T000000Z-00000000", next(path for path in (kept / "record").rglob("*.jsonl")).parent.name
+    assert old < young
+    first = next((kept / "record").rglob(f"{young}/00000000.jsonl"))
+    first.rename(first.with_name("00000001.jsonl"))
+    with pytest.raises(Tampered, match="segments before it are gone"):
+        run("verify", "record")
+
+
 @pytest.mark.parametrize(
     ("words", "texts"),
     [
-        (["--user", "u1", "--secret", "audit-secret"], ["一", "三"]),
+        (["--user", "u1", "--secret", "audit-secret", "--tenant", "shop"], ["一", "三"]),
         (["--product", "p1"], ["一", "二"]),
         (["--content", "c-三"], ["三"]),
         (["--day", "2000-01-01"], []),

@@ -55,7 +55,7 @@ def test_outside_of_loopback_keys_are_asked_for_before_anything_starts() -> None
 def test_the_report_says_where_the_time_went_and_how_to_try_it() -> None:
     phases = Phases()
     phases.seconds = {"imports": 1.5, "ray": 4.0}
-    words = report("http://127.0.0.1:8000", {"bundle_id": "lb-1"}, phases, as_json=False)
+    words = report("http://127.0.0.1:8000", "lb-1", phases, as_json=False)
     assert "lb-1" in words
     assert "after 5.5 s" in words
 
@@ -63,7 +63,7 @@ def test_the_report_says_where_the_time_went_and_how_to_try_it() -> None:
 def test_a_server_that_never_answers_is_told_as_unavailable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("cluster.commands.serve.time.sleep", lambda seconds: None)
     with pytest.raises(Unavailable, match="did not answer"):
-        first_answer("http://127.0.0.1:1/v1/models")
+        first_answer("http://127.0.0.1:1/readyz")
 
 
 def test_a_signal_unwinds_what_was_started_and_counts_as_success() -> None:

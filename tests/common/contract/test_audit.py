@@ -124,5 +124,7 @@ def test_of_an_answer_every_shown_text_is_on_record_and_errors_are_not() -> None
 
 def test_a_pseudonym_is_found_again_with_the_same_secret_only() -> None:
     secret, other = b"s" * 32, b"t" * 32
-    assert pseudonym("u1", secret=secret) == pseudonym("u1", secret=secret) != pseudonym("u1", secret=other)
-    assert "u1" not in pseudonym("u1", secret=secret)
+    found = pseudonym("u1", tenant="a", secret=secret)
+    assert found == pseudonym("u1", tenant="a", secret=secret)
+    assert len({found, pseudonym("u1", tenant="a", secret=other), pseudonym("u1", tenant="b", secret=secret)}) == 3
+    assert "u1" not in found

@@ -1,13 +1,15 @@
 """What was signed verifies anywhere, and nothing else does."""
 
+import time
 from typing import Any
 
 import pytest
 
-from common.artifacts.signing import Keyring, Signer, generate_private_key, public_key
+from common.artifacts.signing import Keyring, Signature, Signer, generate_private_key, public_key
 from common.contract.provenance import Statement, label
 from common.contract.vouching import SKEW_S, Voucher, verified
-from common.contract.wire import ItemReason, KeysResponse, ReasonsResponse, VerifyRequest
+from common.contract.wire import ItemReason, KeysResponse, ReasonsResponse, VerifyRequest, item_error
+from common.errors import ProductNotFound
 
 PRIVATE = generate_private_key()
 NOW, LIFETIME = 1_800_000_000.5, 600
@@ -99,9 +101,31 @@ def test_every_flipped_bit_of_a_signature_is_noticed() -> None:
     signature = ANSWER.items[0].signature
     assert signature is not None
     for at in range(86):
-        flipped = ("B" if signature.value[at] != "B" else "C") + signature.value[at + 1 :]
+        other = "A" if signature.value[at] != "A" else "Q"
+        flipped = other + signature.value[at + 1 :]
         one = signature.model_copy(update={"value": signature.value[:at] + flipped})
         assert codes(changed(signature=one)) == ["signature_invalid", None]
+
+
+def test_a_signature_has_one_spelling() -> None:
+    signature = ANSWER.items[0].signature
+    assert signature is not None
+    loose = signature.value[:85] + chr(ord(signature.value[85]) + 1) + "=="
+    with pytest.raises(ValueError, match="pattern"):
+        Signature(key_id=signature.key_id, value=loose)
+
+
+def test_a_text_that_was_made_up_to_take_long_is_refused_before_it_is_read() -> None:
+    hostile = "a" + "\u0301" * 30_000 + "\u0316" * 30_000
+    began = time.monotonic()
+    assert codes(changed(text=hostile)) == ["signature_invalid", None]
+    assert time.monotonic() - began < 1, "its normal form takes ten seconds"
+
+
+def test_an_item_that_shows_nothing_needs_no_signature() -> None:
+    failed = item_error("p3", ProductNotFound("no product 'p3'"))
+    assert codes(ANSWER.model_copy(update={"items": (failed, *ANSWER.items)})) == [None, None, None]
+    assert codes(ANSWER.model_copy(update={"items": (failed.model_copy(update={"text": "好"}),)})) == ["signature_invalid"]
 
 
 def test_a_signature_expires_with_room_for_clocks_that_differ_and_its_time_cannot_be_moved() -> None:

@@ -103,6 +103,34 @@ def test_who_waited_for_a_page_that_came_to_nothing_has_it_written_anew(trouble:
     run(scene)
 
 
+def test_many_who_waited_for_nothing_have_it_written_once_more_and_not_by_each() -> None:
+    async def scene(cached: Cached, writer: Writer) -> None:
+        writer.gate.clear()
+        writer.source = "template"
+        first = asyncio.create_task(ask(cached, writer, "a"))
+        await asyncio.sleep(0.01)
+        others = [asyncio.create_task(ask(cached, writer, "a")) for _ in range(20)]
+        await asyncio.sleep(0.01)
+        writer.source = "model"
+        writer.gate.set()
+        assert await first == [("a", "template")]
+        assert {page[0] for page in await asyncio.gather(*others)} == {("a", "model"), ("a", "cache")}
+        assert writer.asked == ["a", "a"]
+
+    run(scene)
+
+
+def test_a_reason_that_reads_alike_stays_where_nothing_better_comes_of_writing_it_anew() -> None:
+    async def scene(cached: Cached, writer: Writer) -> None:
+        writer.offers = [LASTING]
+        for name in "ab":
+            assert await ask(cached, writer, name) == [(LASTING, "model")]
+        writer.source = "template"
+        assert await ask(cached, writer, "ab", varied=True) == [(LASTING, "cache"), (LASTING, "cache")]
+
+    run(scene)
+
+
 def test_templates_are_not_kept() -> None:
     async def scene(cached: Cached, writer: Writer) -> None:
         writer.source = "template"
@@ -136,7 +164,10 @@ def test_reasons_of_two_pages_that_read_alike_on_a_third_are_told_apart_there() 
         for name in "ab":
             assert await ask(cached, writer, name) == [(LASTING, "model")]
         assert await ask(cached, writer, "ab", varied=True) == [(LASTING, "cache"), (QUIET, "model")]
-        assert await ask(cached, writer, "abb", varied=True) == [(LASTING, "cache"), (QUIET, "model"), (LIGHT, "model")]
+        assert await ask(cached, writer, "abb", varied=True) == [(LASTING, "cache"), (QUIET, "cache"), (LIGHT, "model")]
+        asked = len(writer.asked)
+        assert await ask(cached, writer, "abb", varied=True) == [(LASTING, "cache"), (QUIET, "cache"), (LIGHT, "cache")]
+        assert len(writer.asked) == asked, "a page that was told apart once is not written again"
         assert await ask(cached, writer, "b") == [(LASTING, "cache")], "what another page shows is left as it was"
 
     run(scene)

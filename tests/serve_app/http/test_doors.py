@@ -16,10 +16,11 @@ from common.contract.wire import ItemReason, ModelsResponse, ReasonsRequest, Rea
 from common.errors import ConfigError
 from serve_app.http.api import create_api
 from serve_app.http.doors import Caller, Doors
+from serve_app.state import api_keys
 from serve_app.state.api_keys import KeyStore, digest, new_key
 from serve_app.state.counters import Counters
 
-KEY, MODELS_ONLY, LATE, SANDBOX, SLOW = (new_key() for _ in range(5))
+KEY, MODELS_ONLY, LATE, SANDBOX, SLOW, DAILY = (new_key() for _ in range(6))
 NOW = datetime(2026, 11, 30, 8, 0, tzinfo=UTC).timestamp()
 
 
@@ -32,6 +33,7 @@ KEYS = [
     entry(MODELS_ONLY, "watcher", scopes=["models"]),
     entry(LATE, "old", expires="2026-11-30T07:59:59Z"),
     entry(SANDBOX, "tests", sandbox=True),
+    entry(DAILY, "daily", limits={"items_per_minute": 6, "items_per_day": 7}),
     entry(SLOW, "slow", limits={"requests_per_minute": 3, "items_per_minute": 10}),
 ]
 
@@ -143,6 +145,21 @@ def test_a_key_that_is_issued_or_revoked_counts_a_second_later_without_a_restart
     assert (ask(client, another).status_code, ask(client, KEY).status_code) == (200, 401)
 
 
+def test_a_file_that_was_unreadable_for_a_while_is_read_when_it_is_not(file: Path, moment: Time, monkeypatch: pytest.MonkeyPatch) -> None:
+    store, read = KeyStore(file, clock=moment), api_keys.load_config
+    monkeypatch.setattr(api_keys, "load_config", refused)
+    keep(file, [])
+    moment.s += 1.1
+    assert store.find(KEY, now=datetime.fromtimestamp(NOW, UTC)) is not None
+    monkeypatch.setattr(api_keys, "load_config", read)
+    moment.s += 1.1
+    assert store.find(KEY, now=datetime.fromtimestamp(NOW, UTC)) is None, "it was revoked meanwhile"
+
+
+def refused(*_: object) -> None:
+    raise ConfigError("no permission")
+
+
 @pytest.mark.parametrize("text", ["{", '{"keys": [{"name": "x"}]}', None], ids=["no JSON", "no key", "gone"])
 def test_a_file_that_became_unreadable_locks_nobody_out(client: TestClient, file: Path, moment: Time, text: str | None) -> None:
     if text is None:
@@ -172,7 +189,7 @@ def test_a_file_that_is_wrong_at_the_start_is_refused_with_the_field(tmp_path: P
 
 def test_what_is_left_is_told_and_more_than_that_is_429_with_when_to_come_again(client: TestClient) -> None:
     first = ask(client, SLOW)
-    assert (first.headers["ratelimit-limit"], first.headers["ratelimit-remaining"]) == ("3", "2")
+    assert (first.headers["ratelimit-limit"], first.headers["ratelimit-remaining"]) == ("10", "9")
     assert ask(client, SLOW, items=6).status_code == 200
     refused = ask(client, SLOW, items=4)
     assert (refused.status_code, refused.json()["code"], refused.json()["retryable"]) == (429, "rate_limited", True)
@@ -180,6 +197,18 @@ def test_what_is_left_is_told_and_more_than_that_is_429_with_when_to_come_again(
     assert 1 <= int(refused.headers["retry-after"]) <= 120
     assert ask(client, KEY, items=50).status_code == 200, "another key has its own"
     assert "ratelimit-limit" not in ask(client, KEY).headers
+
+
+def test_requests_count_whatever_their_bodies_are(client: TestClient) -> None:
+    headers = {"authorization": f"Bearer {SLOW}", "content-type": "application/json"}
+    statuses = [client.post("/v1/reasons", content=b"{", headers=headers).status_code for _ in range(3)]
+    assert [*statuses, client.get("/v1/models", headers=headers).status_code] == [400, 400, 400, 429]
+
+
+def test_what_is_refused_is_not_counted(client: TestClient) -> None:
+    assert ask(client, DAILY, items=4).status_code == 200
+    assert ask(client, DAILY, items=5).status_code == 429
+    assert ask(client, DAILY, items=2).status_code == 200
 
 
 def test_a_page_that_no_minute_allows_is_refused_for_good(client: TestClient) -> None:

@@ -83,7 +83,7 @@ def test_texts_are_on_record_in_order_under_a_pseudonym(storage: Flaky) -> None:
     assert flushed(log), "nothing waits, and nothing is written"
     assert texts(storage) == ["一", "二", "三"]
     assert [key.split("/")[0] for key in storage.list()] == ["2026-11-30"] * 2
-    assert {one.user for one in read(storage) if isinstance(one, Shown)} == {pseudonym("u1", secret=SECRET)}
+    assert {one.user for one in read(storage) if isinstance(one, Shown)} == {pseudonym("u1", tenant="shop", secret=SECRET)}
     assert not any(b"u1" in storage.get(key) for key in storage.list())
 
 

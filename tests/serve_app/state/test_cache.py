@@ -96,7 +96,17 @@ def test_nothing_is_kept_where_nothing_may_be_and_redis_wants_a_secret(tmp_path:
     assert open_store(CacheConfig(max_entries=0)) is None
     assert isinstance(open_store(CacheConfig()), MemoryStore)
     with pytest.raises(ValueError, match="redis is set and secret is not"):
-        CacheConfig(redis="redis://localhost")
+        CacheConfig(redis="redis-url")
     (tmp_path / "short").write_text("abc")
     with pytest.raises(ConfigError, match=r"cache\.secret: .*got 3 bytes"):
-        open_store(CacheConfig(redis="redis://localhost", secret=str(tmp_path / "short")))
+        open_store(CacheConfig(redis="redis-url", secret=str(tmp_path / "short")))
+
+
+@pytest.mark.parametrize("text", [None, "valkeys://app:S3cret@host"])
+def test_a_file_without_a_redis_is_named_and_its_password_is_not_shown(tmp_path: Path, text: str | None) -> None:
+    (tmp_path / "secret").write_text("s" * 32)
+    if text is not None:
+        (tmp_path / "url").write_text(text)
+    with pytest.raises(ConfigError, match=r"cache\.redis: .*url") as caught:
+        open_store(CacheConfig(redis=str(tmp_path / "url"), secret=str(tmp_path / "secret")))
+    assert "S3cret" not in str(caught.value)

@@ -5,7 +5,6 @@ import time
 
 import pytest
 from limits import RateLimitItemPerMinute
-from limits.aio.storage import MemoryStorage
 
 from serve_app.state.counters import ASK_AGAIN_S, Counters, RedisCounter
 
@@ -36,17 +35,25 @@ def test_a_key_has_its_limit_and_another_its_own() -> None:
     assert allowed(own, 10, key="another") == [True]
 
 
-def test_two_replicas_that_share_a_counter_share_the_limit() -> None:
-    shared = MemoryStorage()
-    assert allowed(counters(shared, Time()), 6) == [True]
-    assert allowed(counters(shared, Time()), 6, 4) == [False, True]
+def test_looking_counts_nothing_and_says_how_long_to_wait() -> None:
+    async def ask() -> tuple[list[bool], float]:
+        own = counters(None, Time())
+        looked = [(await own.look(TEN, "k", cost=10)).allowed for _ in range(3)]
+        taken = await own.take(TEN, "k", cost=10)
+        return [*looked, taken.allowed], (await own.look(TEN, "k", cost=5)).wait_s(5)
+
+    found, wait_s = asyncio.run(ask())
+    assert found == [True] * 4
+    assert 30 <= wait_s <= 120, "five of ten come back in half a window at the earliest"
 
 
 def test_without_redis_a_replica_allows_its_share_and_asks_again_later(caplog: pytest.LogCaptureFixture) -> None:
     moment = Time()
-    alone = counters(RedisCounter("redis://127.0.0.1:1/0").storage, moment)
+    alone = counters(RedisCounter("redis://127.0.0.1:1/0"), moment)
     assert allowed(alone, 3, 3, 2) == [True, False, True], "half of ten"
-    assert allowed(alone, 8, key="large pages") == [True], "a page larger than the share still passes once"
+    assert allowed(alone, 8, 6, 7, 9, key="large pages") == [True, False, False, False], (
+        "a page larger than the share passes once, whatever its size"
+    )
     told = [record for record in caplog.records if "Redis does not answer" in record.message]
     assert len(told) == 1, "asked once, not at every page"
     moment.s = ASK_AGAIN_S
