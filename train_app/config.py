@@ -241,7 +241,11 @@ class FilteringConfig(Frozen):
         "best where none is: what is good enough, and no narrower than it has to be. null: the best. Read where a score chooses",
     )
     not_enough: float = Field(
-        0.2, ge=0, lt=1, description="quantile as that of good_enough, and read beside it: what lies below is as bad as what fails a check"
+        0.05,
+        ge=0,
+        lt=1,
+        description="quantile as that of good_enough, and read beside it: what lies below is as bad as what fails a check. In the sample "
+        "shop 94 of 100 texts below the 5th percentile have a fault that no check sees, 72 below the 20th",
     )
     preference_weight: float = Field(
         0.0,
