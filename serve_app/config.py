@@ -97,6 +97,9 @@ class AnswerConfig(Frozen):
     reserve_s: float = Field(0.15, ge=0, description="seconds of a page kept for templates and the way back")
 
 
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+
+
 class DoorsConfig(Frozen):
     """Who may ask, and how often."""
 
@@ -104,6 +107,7 @@ class DoorsConfig(Frozen):
         None,
         description="file of API keys, as `liyou keys issue` writes it, read again when it changes; null: anybody may ask",
     )
+    open: bool = Field(False, description="without keys, listen beyond loopback all the same: something in front decides who may ask")
     redis: str | None = Field(
         None, description="file that holds the URL of a Redis in which all replicas count; null: each replica counts alone"
     )
@@ -113,6 +117,10 @@ class DoorsConfig(Frozen):
         le=1,
         description="of its limits, what a key has at each replica while Redis does not answer: one over the replicas",
     )
+
+    def refuses(self, host: str) -> bool:
+        """Whether anybody who reaches `host` could ask, and nobody has said that they may."""
+        return host not in LOOPBACK and self.keys is None and not self.open
 
 
 class CacheConfig(Frozen):

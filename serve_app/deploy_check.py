@@ -52,7 +52,7 @@ def check(document: object, *, source: str) -> None:
             if application.import_path.partition(":")[0].startswith(BUILDER.partition(".")[0] + "."):
                 if application.import_path != BUILDER:
                     found.append(f"{path}.import_path: got {application.import_path}; expected {BUILDER}")
-                found += _own(application, read.http_options.request_timeout_s, path)
+                found += _own(application, read.http_options.host or "", read.http_options.request_timeout_s, path)
     if found:
         raise ConfigError("\n".join(f"{source}: {problem}" for problem in found))
 
@@ -82,13 +82,18 @@ def _nearest(key: str, fields: Mapping[str, object]) -> str:
     return f"; did you mean {close[0]}?" if close else ""
 
 
-def _own(application: ServeApplicationSchema, timeout_s: float | None, path: str) -> Iterator[str]:
+def _own(application: ServeApplicationSchema, host: str, timeout_s: float | None, path: str) -> Iterator[str]:
     """What Serve cannot know of this application."""
     try:
         config = parse(dict(application.args), ServeConfig, source=f"{path}.args")
     except ConfigError as error:
         yield str(error)
         return
+    if config.doors.refuses(host):
+        yield (
+            f"{path}.args.doors: http_options.host is {host}, and no key is asked for. Name the file of keys (doors.keys), "
+            "or set doors.open where something in front decides who may ask."
+        )
     longest_s = config.http.deadline.max_ms / 1000
     if timeout_s is not None and timeout_s < longest_s:
         yield (

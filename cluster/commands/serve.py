@@ -17,7 +17,6 @@ from common.errors import ConfigError, Unavailable
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 
-LOOPBACK = ("127.0.0.1", "::1", "localhost")
 NUM_CPUS = 2
 """Logical cores that the graph's reservations need; a machine with one core runs it too, slower."""
 
@@ -59,7 +58,7 @@ def serve(
             doors = arguments.get("doors")
             arguments["doors"] = {**(doors if isinstance(doors, dict) else {}), "keys": str(Path(keys).resolve())}
         settings = parse(arguments, ServeConfig, source=config or "liyou serve")
-        if host not in LOOPBACK and settings.doors.keys is None:
+        if settings.doors.refuses(host):
             raise ConfigError(f"--host {host}: anybody who reaches this machine could ask; pass --keys (`liyou keys issue`)")
         application = build(arguments)
         bundle_id = read_live(locate_bundle(settings.bundle, registry=settings.registry)).manifest.bundle_id

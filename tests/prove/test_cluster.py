@@ -129,6 +129,7 @@ def serve_config(shop: Shop, bundle: Path, port: int) -> dict[str, Any]:
         "bundle": str(bundle),
         "snapshot": str(shop.folder),
         "answer": {"max_attempts": 1},
+        "cache": {"max_entries": 0},  # the load is of pages that are written
         "api": {"replicas": {"min_replicas": 2, "max_replicas": 2}},  # as the gpu overlay has: one lost node leaves one
         "features": {"replicas": scaled},
         "generator": {"replicas": scaled, "device": "cpu", "resources": {"num_cpus": 1, "num_gpus": 1}},

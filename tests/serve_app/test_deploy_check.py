@@ -18,7 +18,10 @@ CONFIG: dict[str, Any] = {
             "route_prefix": "/",
             "import_path": "serve_app.app:build",
             "autoscaling_policy": {"policy_function": "serve_app.autoscaling:Policy", "policy_kwargs": {"target_wait_s": 2}},
-            "args": {"generator": {"replicas": {"min_replicas": 1, "max_replicas": 4}, "resources": {"num_cpus": 1, "num_gpus": 1}}},
+            "args": {
+                "doors": {"keys": "keys.json"},
+                "generator": {"replicas": {"min_replicas": 1, "max_replicas": 4}, "resources": {"num_cpus": 1, "num_gpus": 1}},
+            },
             "deployments": [{"name": "generator", "graceful_shutdown_timeout_s": 60, "ray_actor_options": {"memory": 1000000}}],
         }
     ],
@@ -39,6 +42,16 @@ def told(*path: str | int, value: object) -> str:
 
 def test_a_config_in_order_is_in_order() -> None:
     check(CONFIG, source="serve.yaml")
+
+
+def test_without_keys_it_listens_on_loopback_or_says_that_it_is_open() -> None:
+    said = told("applications", 0, "args", "doors", value={})
+    assert "applications[0].args.doors: http_options.host is 0.0.0.0, and no key is asked for" in said
+    for host, doors in (("0.0.0.0", {"open": True}), ("127.0.0.1", {})):
+        document = copy.deepcopy(CONFIG)
+        document["http_options"]["host"] = host
+        document["applications"][0]["args"]["doors"] = doors
+        check(document, source="serve.yaml")
 
 
 APP = ("applications", 0)
