@@ -6,7 +6,7 @@ an item whose label was taken away or changed does not verify.
 
 from dataclasses import dataclass
 
-from common.artifacts.signing import Keyring, Signature, Signer
+from common.artifacts.signing import Keyring, Signer
 from common.contract.provenance import ReasonSignature, Statement, canonical_bytes, label
 from common.contract.wire import ItemReason, ReasonsResponse, Verification, VerifyRequest, VerifyResponse
 from common.errors import SignatureExpired, SignatureInvalid
@@ -52,8 +52,7 @@ def check_item(item: ItemReason, *, bundle_id: str, policy_version: str, keys: K
     )
     if item.aigc != label(stated):
         raise SignatureInvalid(f"product {item.product_id}: aigc is not the label of this text; it was changed after signing")
-    signed = Signature(key_id=item.signature.key_id, value=item.signature.value)
-    keys.verify(canonical_bytes(stated, expires_at=item.signature.expires_at), signed)
+    keys.verify(canonical_bytes(stated, expires_at=item.signature.expires_at), item.signature)
     if now_s > item.signature.expires_at + SKEW_S:
         raise SignatureExpired(f"product {item.product_id}: the signature is past its expires_at, {item.signature.expires_at}")
 

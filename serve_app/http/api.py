@@ -62,7 +62,7 @@ def create_api(
     who may ask, None: anybody. `now` is the calendar's. `echo_request_id` is off where a proxy in front echoes the header itself."""
     bounds = limits or HttpLimits()
     keyring = keys or Keyring(())
-    entry = doors or Doors(None, Counters(None, local_share=1, clock=clock, now=now), now=now)
+    entry = doors or Doors(None, Counters(None, local_share=1, now=now), now=now)
     app = FastAPI(title="Liyou", version="1", docs_url=None, redoc_url=None, redirect_slashes=False, lifespan=lifespan)
     app.add_middleware(RequestIdMiddleware, echo=echo_request_id)
 

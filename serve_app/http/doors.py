@@ -12,7 +12,8 @@ from limits import RateLimitItem, RateLimitItemPerDay, RateLimitItemPerMinute
 from common.errors import Forbidden, RateLimited, Unauthorised
 from serve_app.config import DoorsConfig
 from serve_app.state.api_keys import ApiKey, KeyStore, Scope
-from serve_app.state.counters import Counters, RedisCounter, Taken
+from serve_app.state.counters import Counters, Taken
+from serve_app.state.redis_link import RedisLink
 from serve_app.state.secret import read_redis
 
 MAX_HEADER = 256
@@ -89,8 +90,11 @@ class Doors:
 
 def open_doors(config: DoorsConfig) -> Doors:
     """As a replica of `api` has them. Raises ConfigError for a file of keys that is none."""
-    shared = RedisCounter(read_redis(config.redis, field="doors.redis")) if config.redis else None
-    counters = Counters(shared, local_share=config.local_share, clock=time.monotonic, now=time.time)
+    shared = None
+    if config.redis:
+        url, told = read_redis(config.redis, field="doors.redis"), f"limits are {config.local_share:.2f} of themselves until it does"
+        shared = RedisLink(url, clock=time.monotonic, until_then=told)
+    counters = Counters(shared, local_share=config.local_share, now=time.time)
     return Doors(KeyStore(Path(config.keys), clock=time.monotonic) if config.keys else None, counters, now=time.time)
 
 

@@ -95,10 +95,11 @@ class AuditLog:
 
     async def close(self) -> None:
         """Writes what waits, and tries for a while where storage is away."""
-        for left in reversed(range(CLOSING_TRIES)):
+        for _ in range(CLOSING_TRIES - 1):
             if await self.flush():
                 return
-            await asyncio.sleep(1.0 if left else 0.0)
+            await asyncio.sleep(1.0)
+        await self.flush()
 
 
 def open_audit(config: AuditConfig, *, signer: Signer | None) -> AuditLog | None:

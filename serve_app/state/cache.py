@@ -5,36 +5,37 @@ long a text is repeated. Redis is not trusted: an entry is bound to its key by a
 what cannot be read is a miss, what cannot be written is not kept.
 """
 
-import asyncio
-import hashlib
 import hmac
 import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from functools import cache
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Protocol
 
-import orjson
 from cachetools import TTLCache
 from pydantic import ValidationError
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
 
-from common.artifacts.digest import sha256_file, tree_digest
+from common.artifacts.digest import canonical_json, sha256_bytes, sha256_file, tree_digest
 from common.config import Frozen
 from common.domain.context import Context
 from common.domain.reason import QualityVerdict, Reason
 from serve_app.config import CacheConfig
-from serve_app.state.counters import ANSWER_WITHIN_S, ASK_AGAIN_S, open_pool
+from serve_app.state.redis_link import RedisGone, RedisLink
 from serve_app.state.secret import read_redis, read_secret
 
 log = logging.getLogger("ray.serve")
 
 COMMON = Path(__file__).resolve().parents[2] / "common"
-CODE = tree_digest({path.relative_to(COMMON).as_posix(): sha256_file(path) for path in COMMON.rglob("*.py")})
-"""Of what judges a text and chooses among candidates: who mends a check shows nothing that passed the old one."""
 Key = str
-Found = TypeVar("Found")
+
+
+@cache
+def code() -> str:
+    """Of what judges a text and chooses among candidates: who mends a check shows nothing that passed the old one."""
+    return tree_digest({path.relative_to(COMMON).as_posix(): sha256_file(path) for path in COMMON.rglob("*.py")})
 
 
 class Kept(Frozen):
@@ -56,14 +57,14 @@ class ReasonStore(Protocol):
 def cache_key(context: Context, *, tenant: str | None, bundle_id: str, policy_version: str, answering: str) -> Key:
     """`answering` names how answers are chosen (candidates, attempts). Of two tenants none learns what the other has asked."""
     told = {
-        "code": CODE,
+        "code": code(),
         "tenant": tenant,
         "bundle": bundle_id,
         "policy": policy_version,
         "answering": answering,
         "context": context.model_dump(mode="json"),
     }
-    return hashlib.sha256(orjson.dumps(told, option=orjson.OPT_SORT_KEYS)).hexdigest()
+    return sha256_bytes(canonical_json(told))
 
 
 class MemoryStore:
@@ -87,38 +88,29 @@ class RedisStore:
     """Redis itself bounds its memory: `maxmemory` with `allkeys-lru`."""
 
     def __init__(self, url: str, *, secret: bytes, lifetime_s: float, clock: Callable[[], float]) -> None:
-        self._pool = open_pool(url)
-        self._redis = Redis(connection_pool=self._pool)
-        self._secret, self._lifetime_s, self._clock = secret, lifetime_s, clock
-        self._gone_until_s = 0.0
+        self._link = RedisLink(url, clock=clock, until_then="every item is written until it does")
+        self._redis = Redis(connection_pool=self._link.pool)
+        self._secret, self._lifetime_s = secret, lifetime_s
 
     async def get(self, keys: Sequence[Key]) -> dict[Key, Kept]:
         if not keys:
             return {}
-        nothing: list[bytes | str | None] = []
-        found = await self._asked(lambda: self._redis.mget([_named(key) for key in keys]), otherwise=nothing)
-        read = {key: self._opened(key, sealed) for key, sealed in zip(keys, found, strict=False) if isinstance(sealed, bytes)}
+        try:
+            found = await self._link.ask(lambda: self._redis.mget([_named(key) for key in keys]))
+        except RedisGone:
+            return {}
+        read = {key: self._opened(key, sealed) for key, sealed in zip(keys, found, strict=True) if isinstance(sealed, bytes)}
         return {key: kept for key, kept in read.items() if kept is not None}
 
     async def put(self, entries: Mapping[Key, Kept]) -> None:
         pipe = self._redis.pipeline(transaction=False)
         for key, kept in entries.items():
             pipe.set(_named(key), self._sealed(key, kept), px=int(self._lifetime_s * 1000))
-        await self._asked(pipe.execute, otherwise=[])
+        with suppress(RedisGone):
+            await self._link.ask(pipe.execute)
 
     async def close(self) -> None:
-        await self._pool.disconnect()
-
-    async def _asked(self, ask: Callable[[], Awaitable[Found]], *, otherwise: Found) -> Found:
-        if self._clock() < self._gone_until_s:
-            return otherwise
-        try:
-            async with asyncio.timeout(ANSWER_WITHIN_S):
-                return await ask()
-        except (RedisError, OSError, TimeoutError) as error:
-            log.error("cache: Redis does not answer (%s): every item is written until it does", error)
-            self._gone_until_s = self._clock() + ASK_AGAIN_S
-            return otherwise
+        await self._link.close()
 
     def _sealed(self, key: Key, kept: Kept) -> bytes:
         data = kept.model_dump_json().encode()
@@ -126,11 +118,9 @@ class RedisStore:
 
     def _opened(self, key: Key, sealed: bytes) -> Kept | None:
         mac, data = sealed[:32], sealed[32:]
-        try:
-            if hmac.compare_digest(mac, self._mac(key, data)):
+        if hmac.compare_digest(mac, self._mac(key, data)):
+            with suppress(ValidationError):
                 return Kept.model_validate_json(data)
-        except ValidationError:
-            pass
         log.warning("cache: an entry that was not written here was dropped")
         return None
 

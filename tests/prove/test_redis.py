@@ -18,7 +18,8 @@ from redis.asyncio import client
 
 from common.domain.reason import CheckResult, QualityVerdict
 from serve_app.state.cache import Kept, RedisStore
-from serve_app.state.counters import Counters, RedisCounter
+from serve_app.state.counters import Counters
+from serve_app.state.redis_link import RedisLink
 
 pytestmark = pytest.mark.prove
 
@@ -64,9 +65,9 @@ def answers(port: int) -> bool:
 
 @asynccontextmanager
 async def replica(redis: Redis) -> AsyncIterator[Counters]:
-    counter = RedisCounter(redis.url)
-    yield Counters(counter, local_share=0.25, clock=time.monotonic, now=time.time)
-    await counter.close()
+    counters = Counters(RedisLink(redis.url, clock=time.monotonic, until_then="less"), local_share=0.25, now=time.time)
+    yield counters
+    await counters.close()
 
 
 def test_two_replicas_share_a_keys_limit(redis: Redis) -> None:

@@ -6,7 +6,8 @@ import time
 import pytest
 from limits import RateLimitItemPerMinute
 
-from serve_app.state.counters import ASK_AGAIN_S, Counters, RedisCounter
+from serve_app.state.counters import Counters
+from serve_app.state.redis_link import ASK_AGAIN_S, RedisLink
 
 TEN = RateLimitItemPerMinute(10, namespace="items_per_minute")
 
@@ -26,7 +27,7 @@ def allowed(counters: Counters, *costs: int, key: str = "k") -> list[bool]:
 
 
 def counters(shared: object, moment: Time) -> Counters:
-    return Counters(shared, local_share=0.5, clock=moment, now=time.time)  # type: ignore[arg-type]
+    return Counters(shared, local_share=0.5, now=time.time)  # type: ignore[arg-type]
 
 
 def test_a_key_has_its_limit_and_another_its_own() -> None:
@@ -49,7 +50,7 @@ def test_looking_counts_nothing_and_says_how_long_to_wait() -> None:
 
 def test_without_redis_a_replica_allows_its_share_and_asks_again_later(caplog: pytest.LogCaptureFixture) -> None:
     moment = Time()
-    alone = counters(RedisCounter("redis://127.0.0.1:1/0"), moment)
+    alone = counters(RedisLink("redis://127.0.0.1:1/0", clock=moment, until_then="less"), moment)
     assert allowed(alone, 3, 3, 2) == [True, False, True], "half of ten"
     assert allowed(alone, 8, 6, 7, 9, key="large pages") == [True, False, False, False], (
         "a page larger than the share passes once, whatever its size"
