@@ -11,7 +11,7 @@ from common.config import parse
 from serve_app.config import Replicas, Resources, ServeConfig
 from serve_app.graph.ingress import Ingress
 from serve_app.graph.replicas import FeaturesReplica, GeneratorReplica, QualityReplica
-from serve_app.state.live import DEFAULT_ALIAS, locate_bundle, read_live
+from serve_app.state.live import DEFAULT_ALIAS, Live, locate_bundle, read_live
 
 CONSTRUCTOR_ATTEMPTS = 2
 """Serve would try 20 times; a bundle that is refused stays refused."""
@@ -23,7 +23,12 @@ def build(args: dict[str, object]) -> Application:
 
     Raises ConfigError, BundleNotFound, or what admitting the bundle raises: nothing is deployed then.
     """
-    config = pinned(parse(args, ServeConfig, source="serve arguments"))
+    config, _ = pinned(parse(args, ServeConfig, source="serve arguments"))
+    return assembled(config)
+
+
+def assembled(config: ServeConfig) -> Application:
+    """Of a configuration that is pinned."""
     features = deployment(FeaturesReplica, "features", config.features.resources, config.features.replicas).bind(config)
     generator = deployment(GeneratorReplica, "generator", config.generator.resources, config.generator.replicas).bind(config)
     quality = deployment(QualityReplica, "quality", config.quality.resources, config.quality.replicas).bind(config)
@@ -31,8 +36,9 @@ def build(args: dict[str, object]) -> Application:
     return api.bind(config, features, generator, quality)
 
 
-def pinned(config: ServeConfig) -> ServeConfig:
-    """Aliases as the versions they name now, and the policy as it is now: replicas that start later must not answer with others.
+def pinned(config: ServeConfig) -> tuple[ServeConfig, Live]:
+    """Aliases as the versions they name now, and the policy as it is now: replicas that start later must not answer with others. And what
+    is served then.
 
     Raises what admitting the bundle raises.
     """
@@ -43,7 +49,7 @@ def pinned(config: ServeConfig) -> ServeConfig:
         names["bundle"] = version_now(config.bundle)
     config = config.model_copy(update=names)
     live = read_live(locate_bundle(config.bundle, registry=config.registry), pack=config.pack, policy_version=config.policy_version)
-    return config.model_copy(update={"policy_version": live.pack.policy_version})
+    return config.model_copy(update={"policy_version": live.pack.policy_version}), live
 
 
 def deployment(replica: type, name: str, resources: Resources, replicas: Replicas) -> Deployment:

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from cluster.trusted_keys import TrustedKeys, read_pems
 from common.artifacts.signing import Keyring
 from common.artifacts.storage import Storage, open_storage
 from common.contract.audit import Lost, Place, Shown, pseudonym, read_segment
@@ -23,14 +24,14 @@ Record = Annotated[str, typer.Argument(help="folder, file:// or s3:// URI, as au
 @app.command()
 def verify(
     record: Record,
-    trusted_key: Annotated[list[Path] | None, typer.Option(help="public key (PEM) that may have signed a segment; may be repeated")] = None,
+    trusted_key: TrustedKeys = None,
 ) -> None:
     """Check that no line was changed, taken out or put in. Exit code 1: one was, and where.
 
     Without a key, whoever can write the record could have written all of it anew. A whole chain, or what
     one showed after its last segment, nobody misses: that nothing is deleted is up to the storage.
     """
-    keys = Keyring.of_pems(_pem(path) for path in trusted_key) if trusted_key else None
+    keys = Keyring.of_pems(read_pems(trusted_key)) if trusted_key else None
     storage, wrong, num_shown, num_lost = open_storage(record), [], 0, 0
     kept_from = datetime.now(UTC).date() - timedelta(days=LEAST_DAYS)
     chains = _chains(storage, record)
@@ -113,10 +114,3 @@ def _entries(storage: Storage, record: str, *, day: str | None) -> Iterator[Show
         if day is None or key.startswith(f"{day}/"):
             entries, _ = read_segment(storage.get(key), place=None, keys=None)
             yield from entries
-
-
-def _pem(path: Path) -> str:
-    try:
-        return path.read_text(encoding="ascii")
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadInput(f"--trusted-key {path}: cannot be read; expected a public key as PEM") from error

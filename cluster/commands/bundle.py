@@ -1,7 +1,7 @@
 """`liyou bundle`: what is in a registry, whether a bundle is sound, and which one an alias points at. Parses, calls, prints."""
 
 import getpass
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from cluster.trusted_keys import TrustedKeys, read_pems
 from common.artifacts.registry import Move, Registry
 from common.artifacts.storage import is_bucket, open_storage
 from common.bundle.admission import admit, read_manifest
@@ -39,7 +40,6 @@ By = Annotated[str | None, typer.Option(help="who; default: the user of this mac
 PackUri = Annotated[str | None, typer.Option("--pack", help="folder or s3:// URI of a pack; its lexicon, knowledge and templates apply")]
 Base = Annotated[str | None, typer.Option(help="where the base lies on this machine, when not where the bundle says")]
 Expected = Annotated[str | None, typer.Option(help='refuse unless the alias points at this version now; "" for none yet')]
-Keys = Annotated[list[Path] | None, typer.Option("--trusted-key", help="public key (PEM) of a signer; may be repeated")]
 Signed = Annotated[bool, typer.Option("--require-signature", help="refuse a bundle that no trusted key signed")]
 
 
@@ -103,12 +103,12 @@ def verify(
     base: Base = None,
     pack: PackUri = None,
     dtype: Annotated[str | None, typer.Option(help="float32 or bfloat16; default: as it was trained")] = None,
-    trusted_key: Keys = None,
+    trusted_key: TrustedKeys = None,
     require_signature: Signed = False,
     as_json: Json = False,
 ) -> None:
     """Load a bundle as serving would: id, signature, files, weights, base, canaries. Exit code 1: refused; 2: not there."""
-    folder, pems = _folder(name, registry), _pems(trusted_key)
+    folder, pems = _folder(name, registry), read_pems(trusted_key)
     if require_signature and not pems:
         raise ConfigError("--require-signature: got no --trusted-key; expected the public key (PEM) of whoever may sign")
     from common.bundle.load import load_bundle
@@ -141,14 +141,14 @@ def promote(
     rows: Annotated[int, typer.Option(min=1, help="test rows of --snapshot, at most")] = 500,
     base: Base = None,
     pack: PackUri = None,
-    trusted_key: Keys = None,
+    trusted_key: TrustedKeys = None,
     canaries: Annotated[bool, typer.Option("--canaries/--no-canaries", help="load the bundle and ask its canaries first")] = True,
     force: Annotated[bool, typer.Option("--force", help="promote in spite of what speaks against it; that is kept in the history")] = False,
     as_json: Json = False,
 ) -> None:
     """Point an alias at a bundle, unless something speaks against it. A folder is published first."""
     store = Registry(open_storage(registry))
-    folder, pems = _folder(name, registry), _pems(trusted_key)
+    folder, pems = _folder(name, registry), read_pems(trusted_key)
     chosen = load_config(rules, PromotionRules) if rules else PromotionRules()
     admitted = admit(folder, trusted_pems=pems)
     failure = _canary_failure(folder, base, pack) if canaries else None
@@ -249,13 +249,6 @@ def _canary_failure(folder: Path, base: str | None, pack: str | None) -> str | N
     except CanaryFailed as error:
         return str(error)
     return None if report is None or report.conclusive else "they cannot tell it from its base: the adapter changes next to nothing"
-
-
-def _pems(paths: Sequence[Path] | None) -> list[str]:
-    for path in paths or ():
-        if not path.is_file():
-            raise ConfigError(f"--trusted-key {path}: no such file; expected a public key as PEM")
-    return [path.read_text(encoding="utf-8") for path in paths or ()]
 
 
 def _summary(manifest: BundleManifest, aliases: Mapping[str, str]) -> dict[str, object]:

@@ -47,9 +47,8 @@ def serve(
 
         from cluster.session import connect
         from common.config import parse
-        from serve_app.app import build
+        from serve_app.app import assembled, pinned
         from serve_app.config import ServeConfig
-        from serve_app.state.live import locate_bundle, read_live
 
         phases.done("imports")
         refuse_taken_port(host, port)
@@ -60,8 +59,8 @@ def serve(
         settings = parse(arguments, ServeConfig, source=config or "liyou serve")
         if settings.doors.refuses(host):
             raise ConfigError(f"--host {host}: anybody who reaches this machine could ask; pass --keys (`liyou keys issue`)")
-        application = build(arguments)
-        bundle_id = read_live(locate_bundle(settings.bundle, registry=settings.registry)).manifest.bundle_id
+        config_now, live = pinned(settings)
+        application = assembled(config_now)
         phases.done("bundle checks")
         os.environ.update(RAY_ENVIRONMENT)
         with connect(num_cpus=max(NUM_CPUS, os.cpu_count() or 1)):
@@ -76,7 +75,7 @@ def serve(
                 url = f"http://{host if host not in ('0.0.0.0', '::') else '127.0.0.1'}:{port}"
                 first_answer(f"{url}/readyz")
                 phases.done("first answer")
-                typer.echo(report(url, bundle_id, phases, as_json=json))
+                typer.echo(report(url, live.manifest.bundle_id, phases, as_json=json))
                 while True:
                     time.sleep(3600)
             finally:

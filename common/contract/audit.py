@@ -14,6 +14,7 @@ from typing import Literal, TypeVar
 import orjson
 from pydantic import AwareDatetime, Field, ValidationError
 
+from common.artifacts.digest import canonical_json, sha256_bytes
 from common.artifacts.signing import Keyring, Signature, Signer
 from common.config import Frozen
 from common.contract.wire import ReasonsResponse
@@ -74,7 +75,7 @@ class End(Frozen):
     signature: Signature | None = None
 
     def signed_bytes(self) -> bytes:
-        return orjson.dumps({"audit": self.model_dump(mode="json", exclude={"signature"})}, option=orjson.OPT_SORT_KEYS)
+        return canonical_json({"audit": self.model_dump(mode="json", exclude={"signature"})})
 
 
 Told = TypeVar("Told", Line, End)
@@ -179,5 +180,4 @@ def _parsed(kind: type[Told], text: str, where: str) -> Told:
 
 
 def _hash(before: Hash, n: int, entry: Entry) -> Hash:
-    told = orjson.dumps({"n": n, "before": before, "entry": entry.model_dump(mode="json")}, option=orjson.OPT_SORT_KEYS)
-    return hashlib.sha256(told).hexdigest()
+    return sha256_bytes(canonical_json({"n": n, "before": before, "entry": entry.model_dump(mode="json")}))

@@ -84,7 +84,7 @@ def test_an_alias_is_pinned_to_the_version_it_names_when_the_application_is_buil
     version = registry.publish(tiny_bundle.path, version=tiny_bundle.bundle_id)
     registry.promote("prod", version, reason="first", by="test", at=datetime(2026, 11, 24, tzinfo=UTC))
     config = ServeConfig(registry=str(tmp_path / "registry"))
-    assert pinned(config).bundle == tiny_bundle.bundle_id
+    assert pinned(config)[0].bundle == tiny_bundle.bundle_id
 
 
 def test_names_in_a_bucket_are_pinned_and_so_is_the_policy(tiny_bundle: Any, bucket: str, tmp_path: Path) -> None:
@@ -94,7 +94,7 @@ def test_names_in_a_bucket_are_pinned_and_so_is_the_policy(tiny_bundle: Any, buc
     registry.promote("prod", version, reason="first", by="test", at=datetime(2026, 11, 24, tzinfo=UTC))
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "pack.yaml").write_text("name: corner_shop\nextends: shop\n")
-    config = pinned(ServeConfig(bundle=f"{place}/prod", snapshot=f"{place}/prod", pack=str(tmp_path / "mine")))
+    config = pinned(ServeConfig(bundle=f"{place}/prod", snapshot=f"{place}/prod", pack=str(tmp_path / "mine")))[0]
     assert config.bundle == config.snapshot == f"{place}/{version}"
     lexicon = (Path(packs.__file__).parent / "shop" / "lexicon.yaml").read_text(encoding="utf-8").replace("首选", "首推", 1)
     (tmp_path / "mine" / "lexicon.yaml").write_text(lexicon, encoding="utf-8")
