@@ -58,7 +58,7 @@ class FeaturesConfig(Frozen):
 
 class GeneratorConfig(Frozen):
     resources: Resources = Resources(num_cpus=1.0)
-    replicas: Replicas = Replicas()
+    replicas: Replicas = Replicas(max_ongoing=1024)  # its engine lets in what ends in time: nothing is to wait before it
     device: Device = Field("auto", description="auto: cuda where num_gpus is above 0; where CUDA is missing then, a replica does not start")
     dtype: Literal["fp32", "bf16"] | None = Field(
         None,

@@ -1,7 +1,7 @@
 """`LiyouClient`: one object for a storefront (`reasons`, `models`) and for an ML engineer (`train`, `tune`, `evaluate`)."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Self
 
 from cluster.client.dashboard import Dashboard
@@ -10,7 +10,7 @@ from cluster.client.serving import Item, Serving
 from common.artifacts.signing import Keyring
 from common.config import Frozen, parse
 from common.contract.vouching import verified
-from common.contract.wire import KeysResponse, ModelsResponse, ReasonsResponse, Verification
+from common.contract.wire import ItemReason, KeysResponse, ModelsResponse, ReasonsResponse, Verification
 from common.errors import BadInput
 from train_app.config import TrainConfig
 from tune_app.config import TuneConfig
@@ -60,7 +60,24 @@ class LiyouClient:
         Tries again within the deadline where that is safe. Raises what the server answered as itself (BadControl, ProductNotFound, …), and
         Unavailable or DeadlineExceeded when nobody answered in time.
         """
-        return self._storefront().reasons(items, user=user, controls=controls, personalise=personalise, deadline_ms=deadline_ms)
+        serving = self._storefront()
+        body = serving.body(items, user=user, controls=controls, personalise=personalise, deadline_ms=deadline_ms)
+        return serving.reasons(body, deadline_ms=deadline_ms)
+
+    def each_reason(
+        self,
+        items: Item | Sequence[Item],
+        *,
+        user: str | Mapping[str, object] | None = None,
+        controls: Mapping[str, str | None] | None = None,
+        personalise: bool = True,
+        deadline_ms: int = 10_000,
+    ) -> Iterator[tuple[int, ItemReason]]:
+        """As `reasons`, but each item as soon as it is accepted, with its place in what was asked. Tries again until the first has come;
+        raises Unavailable where the answer breaks off later, and keys, bundle and policy are those of `reasons`."""
+        serving = self._storefront()
+        body = serving.body(items, user=user, controls=controls, personalise=personalise, deadline_ms=deadline_ms)
+        return serving.each(body, deadline_ms=deadline_ms)
 
     def models(self) -> ModelsResponse:
         """Which bundle answers, with its control codes."""

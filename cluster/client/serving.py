@@ -1,7 +1,7 @@
 """Reasons over HTTP, tried again within the caller's deadline. Knows the wire and nothing of how a page is answered."""
 
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TypeVar
 
 import httpx2
@@ -11,10 +11,12 @@ from pydantic import ValidationError
 from common.config import parse
 from common.contract.deadline import HEADER, Deadline, DeadlineLimits
 from common.contract.problems import Problem
-from common.contract.wire import KeysResponse, ModelsResponse, ReasonsRequest, ReasonsResponse
+from common.contract.wire import ItemReason, KeysResponse, ModelsResponse, ReasonsLine, ReasonsRequest, ReasonsResponse
 from common.errors import BadInput, DeadlineExceeded, LiyouError, Unavailable, by_code
 
 Answer = TypeVar("Answer", ReasonsResponse, ModelsResponse, KeysResponse)
+Got = TypeVar("Got")
+LINES = "application/x-ndjson"
 Item = str | Mapping[str, object]
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.05, 2.0
 """Pauses double from the first to the longest, each shortened by a random share, so that callers do not come back together."""
@@ -32,7 +34,31 @@ class Serving:
     def close(self) -> None:
         self._http.close()
 
-    def reasons(
+    def reasons(self, body: bytes, *, deadline_ms: int) -> ReasonsResponse:
+        return self._tried(lambda left_ms: self._post(body, left_ms=left_ms), Deadline.after(deadline_ms, now_s=self._clock()))
+
+    def each(self, body: bytes, *, deadline_ms: int) -> Iterator[tuple[int, ItemReason]]:
+        deadline, num_told = Deadline.after(deadline_ms, now_s=self._clock()), 0
+        response = self._tried(lambda left_ms: self._lines(body, left_ms=left_ms), deadline)
+        try:
+            for text in response.iter_lines():
+                line = self._line(text)
+                if line.problem is not None:
+                    raise by_code(line.problem.code)(f"{line.problem.detail} (request {line.problem.request_id}), after {num_told} items")
+                if line.end is not None:
+                    return
+                if line.item is not None and line.index is not None:
+                    num_told += 1
+                    yield line.index, line.item
+                if deadline.left_s(now_s=self._clock()) <= 0:
+                    raise Unavailable(f"{self.url}: the answer was not complete in time; {num_told} items were")
+        except httpx2.TransportError as error:
+            raise Unavailable(f"{self.url}: {type(error).__name__}: {error}, after {num_told} items; ask again") from error
+        finally:
+            response.close()
+        raise Unavailable(f"{self.url}: the answer broke off after {num_told} items; ask again")
+
+    def body(
         self,
         items: Item | Sequence[Item],
         *,
@@ -40,7 +66,7 @@ class Serving:
         controls: Mapping[str, str | None] | None,
         personalise: bool,
         deadline_ms: int,
-    ) -> ReasonsResponse:
+    ) -> bytes:
         if not LIMITS.min_ms <= deadline_ms <= LIMITS.max_ms:
             raise BadInput(f"deadline_ms: got {deadline_ms}; expected {LIMITS.min_ms} to {LIMITS.max_ms} milliseconds")
         items = [items] if isinstance(items, str | Mapping) else items
@@ -52,9 +78,7 @@ class Serving:
         if controls:
             asked["controls"] = dict(controls)
         parse(asked, ReasonsRequest, source="reasons")  # told here, where the caller's line is, before anything is sent
-        body = orjson.dumps(asked)
-        deadline = Deadline.after(deadline_ms, now_s=self._clock())
-        return self._tried(lambda left_ms: self._post(body, left_ms=left_ms), deadline)
+        return orjson.dumps(asked)
 
     def get(self, path: str, kind: type[Answer]) -> Answer:
         return self._tried(lambda left_ms: self._read(self._whole("GET", path, left_ms=left_ms), kind), None)
@@ -62,6 +86,23 @@ class Serving:
     def _post(self, body: bytes, *, left_ms: int) -> ReasonsResponse:
         headers = {"Content-Type": "application/json", HEADER: str(left_ms)}
         return self._read(self._whole("POST", "/v1/reasons", left_ms=left_ms, content=body, headers=headers), ReasonsResponse)
+
+    def _lines(self, body: bytes, *, left_ms: int) -> httpx2.Response:
+        """An answer that has begun and is read by its caller."""
+        headers = {"Content-Type": "application/json", HEADER: str(left_ms), "Accept": LINES}
+        request = self._http.build_request("POST", f"{self.url}/v1/reasons", content=body, headers=headers, timeout=left_ms / 1000)
+        response = self._http.send(request, stream=True)
+        if response.status_code != 200 or response.headers.get("Content-Type", "").partition(";")[0] != LINES:
+            response.read()
+            response.close()
+            raise self._error(response)
+        return response
+
+    def _line(self, text: str) -> ReasonsLine:
+        try:
+            return ReasonsLine.model_validate_json(text)
+        except ValidationError as error:
+            raise LiyouError(f"{self.url}: a line of the answer is none that this client reads: {error!s:.300}") from error
 
     def _whole(
         self, method: str, path: str, *, left_ms: int, content: bytes | None = None, headers: Mapping[str, str] | None = None
@@ -75,7 +116,7 @@ class Serving:
                     raise httpx2.ReadTimeout("the answer was not complete in time")
             return httpx2.Response(response.status_code, headers=response.headers, content=bytes(body))
 
-    def _tried(self, ask: Callable[[int], Answer], deadline: Deadline | None) -> Answer:
+    def _tried(self, ask: Callable[[int], Got], deadline: Deadline | None) -> Got:
         """Asks until an answer, an error that no repetition mends, or the deadline. Asking twice is safe: it changes nothing."""
         deadline = deadline or Deadline.after(LIMITS.default_ms, now_s=self._clock())
         pause_s, last = FIRST_PAUSE_S, "nobody was asked"

@@ -13,6 +13,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StrictFloat, S
 
 from common.artifacts.signing import PublicJwk
 from common.config import Frozen
+from common.contract.problems import Problem
 from common.contract.provenance import Aigc, ReasonSignature
 from common.domain.controls import ControlVocabulary
 from common.domain.event import Event, EventKind
@@ -226,6 +227,25 @@ class ReasonsResponse(Reply):
     policy_version: str
     degraded: bool = Field(description="whether some item shows a template because the model did not answer in time or well enough")
     items: tuple[ItemReason, ...]
+
+
+class ReasonsEnd(Reply):
+    """What a streamed answer says of the whole page, when all its items have been told."""
+
+    request_id: str
+    bundle_id: str
+    policy_version: str
+    degraded: bool
+    num_items: int
+
+
+class ReasonsLine(Reply):
+    """One line of a streamed answer: an item with its place in the request, the end, or the problem that broke it off."""
+
+    index: int | None = Field(None, description="of `item`, from 0")
+    item: ItemReason | None = None
+    end: ReasonsEnd | None = None
+    problem: Problem | None = None
 
 
 class VerifyRequest(Reply):

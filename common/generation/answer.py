@@ -18,12 +18,20 @@ from common.quality.variety import Shown
 
 ENGINE_UNAVAILABLE = "engine_unavailable"
 DEADLINE = "deadline"
+OVERLOADED = "overloaded"
 Items = list[tuple[int, Context]]
 """Place on the page and context."""
+Written = list[Candidate] | None
+"""What a round wrote for an item; None: it was not begun, for too much is being written already."""
+Tell = Callable[[int, Reason], None]
+"""Hears of each item's reason as soon as there is one, by its place."""
+
+
+def _nobody(at: int, reason: Reason) -> None: ...
 
 
 class Write(Protocol):
-    async def __call__(self, items: Items, *, k: int, attempt: int) -> list[list[Candidate]]:
+    async def __call__(self, items: Items, *, k: int, attempt: int) -> Sequence[Written]:
         """k candidates an item, in the order given; fewer, or none, where time ran out."""
 
 
@@ -45,8 +53,6 @@ class AnswerPolicy:
     """what a round of writing and judging is expected to take; one that would not end in time is not begun"""
     reserve_s: float = 0.03
     """kept back from a round's time for filling templates"""
-    varied: bool = False
-    """whether the contexts are one page, on which no two accepted reasons may read alike (`variety`)"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,18 +74,19 @@ async def answer(
     clock: Callable[[], float],
     deadline_s: float,
     policy: AnswerPolicy,
-    beside: Sequence[str] = (),
+    page: Shown | None = None,
+    tell: Tell = _nobody,
 ) -> list[Reason]:
     """A reason for each context, in order; `deadline_s` is the reading of `clock` by which they are due (math.inf: no hurry).
-    `beside`: what the page shows already.
+    `page`: what it shows already and what is accepted here, of which no two may read alike (`variety`); None: they may.
 
-    An item whose writer or judge cannot be reached, or for which no candidate or no time was left, gets a template whose `degraded` says
-    why; one that is wrong in itself (a prompt too long) gets a template with that error's code and costs its neighbours nothing. Other
-    errors rise.
+    An item whose writer or judge cannot be reached, that was not begun, or for which no candidate or no time was left, gets a template
+    whose `degraded` says why; one that is wrong in itself (a prompt too long) gets a template with that error's code and costs its
+    neighbours nothing. Other errors rise.
     """
     reasons: dict[int, Reason] = {}
     outcomes: dict[int, Outcome] = {index: Judged([], []) for index in range(len(contexts))}
-    attempts, page = 0, Shown(beside) if policy.varied else None
+    attempts = 0
     while len(reasons) < len(contexts):
         undecided: Items = []
         for index, outcome in outcomes.items():
@@ -89,6 +96,7 @@ async def answer(
                 undecided.append((index, contexts[index]))
             else:
                 reasons[index] = settled
+                tell(index, settled)
         if undecided:
             time_s = deadline_s - clock() - policy.reserve_s
             found = await _in_time(_round(undecided, write=write, judge=judge, k=policy.k, attempt=attempts), time_s, num=len(undecided))
@@ -143,7 +151,8 @@ async def _round(items: Items, *, write: Write, judge: Judge, k: int, attempt: i
     try:
         candidates = await write(items, k=k, attempt=attempt)
         assert len(candidates) == len(items), f"{len(candidates)} lists of candidates for {len(items)} items"
-        verdicts = await judge(contexts, candidates)
+        begun = [(at, own) for at, own in enumerate(candidates) if own is not None]
+        judged = await judge([contexts[at] for at, _ in begun], [own for _, own in begun]) if begun else []
     except BadInput as error:
         if len(items) == 1:
             return [error.code]
@@ -154,4 +163,7 @@ async def _round(items: Items, *, write: Write, judge: Judge, k: int, attempt: i
         if not error.retryable:
             raise
         return [ENGINE_UNAVAILABLE] * len(items)
-    return [Judged(*pair) for pair in zip(candidates, verdicts, strict=True)]
+    outcomes: list[Outcome] = [OVERLOADED] * len(items)
+    for (at, own), verdicts in zip(begun, judged, strict=True):
+        outcomes[at] = Judged(own, verdicts)
+    return outcomes

@@ -6,15 +6,52 @@ Only what the model wrote and the verdict accepted is kept: a template says that
 import asyncio
 import hashlib
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from common.domain.context import Context
 from common.domain.reason import Reason
+from common.generation.answer import Tell
 from common.quality.variety import Shown
 from serve_app.state.cache import Kept, Key, ReasonStore, kept, reason_of
 
-Write = Callable[[list[Context], Sequence[str]], Awaitable[list[Reason]]]
-"""A reason for each context, in order, within the page's time; beside the texts that the page shows already."""
+Write = Callable[[list[Context], Shown | None, Tell], Awaitable[object]]
+"""Has a reason told for each context, within the page's time; unlike what the page shows by then, where that counts."""
 Flight = asyncio.Future[Kept | None]
+
+
+@dataclass(slots=True)
+class Gathered:
+    """A page that fills, place by place, in whatever order its reasons come."""
+
+    keys: Sequence[Key]
+    shown: Shown | None
+    """None: reasons of the page may read alike"""
+    tell: Tell
+    reasons: dict[int, Reason] = field(default_factory=dict)
+    alike: dict[int, Reason] = field(default_factory=dict)
+    """what was written for other pages, and reads like something that this one shows"""
+
+    def missing(self) -> list[Key]:
+        """Without a reason, each once, in the page's order."""
+        return list(dict.fromkeys(key for at, key in enumerate(self.keys) if at not in self.reasons and at not in self.alike))
+
+    def take(self, key: Key, reason: Reason, *, ours: bool = False) -> None:
+        """`ours`: written for this page, and shown on it already; another place that asks for the same would only repeat it."""
+        for at in [at for at, own in enumerate(self.keys) if own == key and at not in self.reasons and at not in self.alike]:
+            if not ours and reason.source != "template" and self.shown is not None:
+                if self.shown.has_like(reason.text):
+                    self.alike[at] = reason
+                    continue
+                self.shown.add(reason.text)
+            self.put(at, reason)
+            ours = False
+
+    def put(self, at: int, reason: Reason) -> None:
+        self.reasons[at] = reason
+        self.tell(at, reason)
+
+    def texts(self) -> list[str]:
+        return [reason.text for reason in self.reasons.values() if reason.source != "template"]
 
 
 class Cached:
@@ -29,50 +66,69 @@ class Cached:
         return len(self._flights)
 
     async def answer(
-        self, contexts: Sequence[Context], keys: Sequence[Key], *, write: Write, varied: bool, left_s: Callable[[], float]
+        self,
+        contexts: Sequence[Context],
+        keys: Sequence[Key],
+        *,
+        write: Write,
+        shown: Shown | None,
+        left_s: Callable[[], float],
+        tell: Tell,
     ) -> list[Reason]:
-        """A reason for each context, in order. What another page is writing is waited for, as long as `left_s` (the time that is left after
-        one more round of writing); where nothing comes of that it is written here, so that nobody gets a template for another's trouble.
-        `varied`: what reads like an earlier reason of this page, having been written for another page, is written anew for this one."""
-        by_key = dict(zip(keys, contexts, strict=True))
-        reasons, in_time = await self._found(by_key), True
-        while missing := [key for key in by_key if key not in reasons]:
-            beside = _accepted(reasons.values())
+        """A reason for each context, in order, each told as soon as it is there. What another page is writing is waited for, as long as
+        `left_s` (the time that is left after one more round of writing); where nothing comes of that it is written here, so that nobody
+        gets a template for another's trouble. What was written for another page and reads like something in `shown` is written anew."""
+        by_key, page, in_time = dict(zip(keys, contexts, strict=True)), Gathered(keys, shown, tell), True
+        for key, reason in (await self._found(by_key)).items():
+            page.take(key, reason)
+        while missing := page.missing():
             flights = {key: self._flights[key] for key in missing if key in self._flights}
             if flights and not in_time:
-                reasons |= dict(zip(missing, await write([by_key[key] for key in missing], beside), strict=True))
+                await write([by_key[key] for key in missing], shown, lambda at, reason: page.take(missing[at], reason, ours=True))
                 break
-            reasons |= await self._lead([key for key in missing if key not in flights], by_key, write, beside)
-            for key, flight in flights.items():
-                in_time = in_time and await _landed(flight, left_s())
-                if flight.done() and (entry := flight.result()) is not None:
-                    reasons[key] = reason_of(entry, by_key[key])
-        page = [reasons[key] for key in keys]
-        return await self._varied(page, contexts, keys, write) if varied else page
+            joined = [asyncio.ensure_future(_join(flight, page, key, by_key[key], left_s())) for key, flight in flights.items()]
+            try:
+                await self._lead([key for key in missing if key not in flights], by_key, write, page)
+                in_time = all(await asyncio.gather(*joined))
+            finally:
+                for one in joined:
+                    one.cancel()
+        await self._told_apart(page, contexts, write)
+        return [page.reasons[at] for at in range(len(keys))]
 
     async def _found(self, contexts: Mapping[Key, Context]) -> dict[Key, Reason]:
         return {key: reason_of(entry, contexts[key]) for key, entry in (await self._store.get(list(contexts))).items()}
 
-    async def _lead(self, keys: list[Key], contexts: Mapping[Key, Context], write: Write, beside: Sequence[str]) -> dict[Key, Reason]:
-        """Writes `keys` for this page and whoever waits for them."""
+    async def _lead(self, keys: list[Key], contexts: Mapping[Key, Context], write: Write, page: Gathered) -> None:
+        """Writes `keys` for this page and whoever waits for them, who have each as soon as it is accepted."""
         if not keys:
-            return {}
+            return
         flights = {key: asyncio.get_running_loop().create_future() for key in keys}
         self._flights |= flights
         fresh: dict[Key, Kept] = {}
+
+        def land(at: int, reason: Reason) -> None:
+            if reason.source == "model":
+                fresh[keys[at]] = kept(reason)
+            self._land(keys[at], flights, fresh.get(keys[at]))
+            page.take(keys[at], reason, ours=True)
+
         try:
-            reasons = dict(zip(keys, await write([contexts[key] for key in keys], beside), strict=True))
-            fresh = {key: kept(reason) for key, reason in reasons.items() if reason.source == "model"}
-            return reasons
+            await write([contexts[key] for key in keys], page.shown, land)
         finally:
-            for key, flight in flights.items():
-                flight.set_result(fresh.get(key))
-                if key not in fresh:
-                    del self._flights[key]
+            for key in keys:
+                self._land(key, flights, None)
             self._later(self._keep(fresh))
 
+    def _land(self, key: Key, flights: Mapping[Key, Flight], entry: Kept | None) -> None:
+        """Once. A flight that brings something is over when that can be found in the store: nobody writes a text again in between."""
+        if flights[key].done():
+            return
+        flights[key].set_result(entry)
+        if entry is None:
+            del self._flights[key]
+
     async def _keep(self, fresh: dict[Key, Kept]) -> None:
-        """A flight is over when its entry can be found: nobody writes a text again in between."""
         try:
             if fresh:
                 await self._store.put(fresh)
@@ -85,45 +141,43 @@ class Cached:
         self._keeping.add(task)
         task.add_done_callback(self._keeping.discard)
 
-    async def _varied(self, page: list[Reason], contexts: Sequence[Context], keys: Sequence[Key], write: Write) -> list[Reason]:
-        """The page with what reads like an earlier reason written anew beside all others, once for all pages like it; with the reason
-        that it had where nothing comes of that."""
-        shown, alike = Shown(), []
-        for at, reason in enumerate(page):
-            if reason.source == "template":
-                continue
-            if shown.has_like(reason.text):
-                alike.append(at)
-            else:
-                shown.add(reason.text)
-        if not alike:
-            return page
-        others = _accepted(reason for at, reason in enumerate(page) if at not in alike)
-        here = {_beside(keys[at], number, others): at for number, at in enumerate(alike)}
-        anew = await self._found({key: contexts[at] for key, at in here.items()})
-        if missing := [key for key in here if key not in anew]:
-            beside = others + _accepted(anew.values())
-            written = dict(zip(missing, await write([contexts[here[key]] for key in missing], beside), strict=True))
-            fresh = {key: reason for key, reason in written.items() if reason.source == "model"}
-            anew |= fresh
-            self._later(self._keep({key: kept(reason) for key, reason in fresh.items()}))
-        told = {here[key]: reason for key, reason in anew.items()}
-        return [told.get(at, reason) for at, reason in enumerate(page)]
+    async def _told_apart(self, page: Gathered, contexts: Sequence[Context], write: Write) -> None:
+        """What reads like something else of the page is written anew beside it, once for all pages like it; with the reason that it had
+        where nothing comes of that."""
+        if not page.alike:
+            return
+        others = page.texts()
+        here = {_beside(page.keys[at], number, others): at for number, at in enumerate(sorted(page.alike))}
+        fresh: dict[Key, Kept] = {}
+        for key, reason in (await self._found({key: contexts[at] for key, at in here.items()})).items():
+            if page.shown is not None:
+                page.shown.add(reason.text)
+            page.put(here[key], reason)
+
+        missing = [key for key, at in here.items() if at not in page.reasons]
+
+        def take(number: int, reason: Reason) -> None:
+            at = here[missing[number]]
+            if reason.source == "model":
+                fresh[missing[number]] = kept(reason)
+            page.put(at, reason if reason.source == "model" else page.alike[at])
+
+        if missing:
+            await write([contexts[here[key]] for key in missing], page.shown, take)
+            self._later(self._keep(fresh))
 
 
-def _accepted(reasons: Iterable[Reason]) -> list[str]:
-    return [reason.text for reason in reasons if reason.source != "template"]
-
-
-def _beside(key: Key, number: int, others: Sequence[str]) -> Key:
+def _beside(key: Key, number: int, others: Iterable[str]) -> Key:
     """Of what is written under `key` for a page that shows `others`; `number` tells two places of one key apart."""
     return hashlib.sha256("\n".join([key, str(number), *sorted(others)]).encode()).hexdigest()
 
 
-async def _landed(flight: Flight, left_s: float) -> bool:
-    """Whether it ended in time, whatever came of it."""
+async def _join(flight: Flight, page: Gathered, key: Key, context: Context, left_s: float) -> bool:
+    """Whether another page's flight ended in time; what it brought is taken."""
     try:
-        await asyncio.wait_for(asyncio.shield(flight), max(0.0, left_s))
+        entry = await asyncio.wait_for(asyncio.shield(flight), max(0.0, left_s))
     except TimeoutError:
         return False
+    if entry is not None:
+        page.take(key, reason_of(entry, context))
     return True

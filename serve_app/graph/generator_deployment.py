@@ -1,13 +1,20 @@
 """Texts for a page from a bundle's model: its prompts join the sequences of all other pages in one engine. Thin over common/generation."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import AsyncIterator, Sequence
 
 from common.bundle.load import LoadedBundle
 from common.domain.context import Context
-from common.generation.candidates import Candidate, candidate, sequences
-from common.generation.engine import Engine
+from common.generation.answer import Written
+from common.generation.candidates import candidate, sequences
+from common.generation.engine import Engine, Generated
+from common.generation.engine import Sequence as Prompted
 from common.generation.hf import HfEngine
-from serve_app.graph.decode_thread import DecodeThread
+from serve_app.graph.admission import Tenant
+from serve_app.graph.decode_thread import Crowded, DecodeThread
+
+WARM_UP = 2
+"""Sequences a slot: half of them wait while the slots are full."""
 
 
 class Generator:
@@ -30,14 +37,34 @@ class Generator:
                 compile=compile,
             )
 
-        self.thread = DecodeThread(engine)
+        self.thread = DecodeThread(engine, slots=slots)
 
-    async def write(self, contexts: Sequence[Context], *, k: int, attempt: int, within_s: float | None) -> list[list[Candidate]]:
-        """Up to k finished candidates a context, in order; what is not finished after `within_s` is left out.
+    def warm_up(self) -> None:
+        """Decodes the canaries' prompts until all slots were in use for a while: what comes first is let in by a pace that was measured."""
+        contexts = [canary.context for canary in self.bundle.manifest.canaries]
+        asked = self._asked(contexts, k=math.ceil(WARM_UP * self.thread.slots / len(contexts)), attempt=0)
+        self.thread.run(asked, decoding=self.decoding)
+
+    async def write(
+        self, contexts: Sequence[Context], *, k: int, attempt: int, within_s: float | None, tenant: Tenant = None
+    ) -> list[Written]:
+        """What `each` gives, in order."""
+        written = {at: own async for at, own in self.each(contexts, k=k, attempt=attempt, within_s=within_s, tenant=tenant)}
+        return [written[at] for at in range(len(contexts))]
+
+    async def each(
+        self, contexts: Sequence[Context], *, k: int, attempt: int, within_s: float | None, tenant: Tenant = None
+    ) -> AsyncIterator[tuple[int, Written]]:
+        """Place and up to k finished candidates of each context, as they are done; what is not finished after `within_s` is left out.
 
         Raises PromptTooLong naming the product, BadControl, or Unavailable when the engine broke.
         """
-        asked = sequences(
+        asked = self._asked(contexts, k=k, attempt=attempt)
+        async for at, results in self.thread.each(asked, decoding=self.decoding, group=k, within_s=within_s, tenant=tenant):
+            yield at, self._written(results)
+
+    def _asked(self, contexts: Sequence[Context], *, k: int, attempt: int) -> list[Prompted]:
+        return sequences(
             contexts,
             language=self.bundle.language,
             vocabulary=self.bundle.pack.vocabulary,
@@ -46,18 +73,17 @@ class Generator:
             attempt=attempt,
             longest=self.longest_prompt,
         )
-        written = await self.thread.generate(asked, decoding=self.decoding, within_s=within_s)
-        for result in written:
+
+    def _written(self, results: Sequence[Generated | Exception]) -> Written:
+        if any(isinstance(result, Crowded) for result in results):
+            return None
+        done: list[Generated] = []
+        for result in results:
             if isinstance(result, Exception):
                 raise result
-        return [
-            [
-                candidate(result, self.bundle.language)
-                for result in written[start : start + k]
-                if not isinstance(result, Exception) and result.finish_reason != "cancelled"
-            ]
-            for start in range(0, len(written), k)
-        ]
+            if result.finish_reason != "cancelled":
+                done.append(result)
+        return [candidate(result, self.bundle.language) for result in done]
 
     def close(self) -> None:
         self.thread.close()

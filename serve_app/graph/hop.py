@@ -6,7 +6,7 @@ the other side, so asking again is safe. Only errors of common/errors.py come ou
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Generic, Protocol, TypeVar, cast
 
 from ray.exceptions import RayActorError, RayTaskError
@@ -18,12 +18,23 @@ log = logging.getLogger(__name__)
 
 Answer = TypeVar("Answer", covariant=True)
 ATTEMPTS = 2
+TROUBLE = (TimeoutError, RayTaskError, RayActorError, RayServeException)
 PAUSE_S = 0.05
 """Before the second attempt: long enough for a router to hear that a replica is gone, or for a full queue to move."""
 
 
 class Response(Awaitable[Answer], Protocol[Answer]):
     """A DeploymentResponse, as far as it is used here."""
+
+    def cancel(self) -> None: ...
+
+
+class Parts(Protocol[Answer]):
+    """A DeploymentResponseGenerator, as far as it is used here."""
+
+    def __aiter__(self) -> AsyncIterator[Answer]: ...
+
+    async def __anext__(self) -> Answer: ...
 
     def cancel(self) -> None: ...
 
@@ -46,18 +57,47 @@ class Hop(Generic[Answer]):
                 await asyncio.sleep(min(PAUSE_S, left))
             try:
                 return await self._once(cast(Response[Answer], start()), within_s=min(left_s(), self.timeout_s or left))
-            except TimeoutError:
-                reason = "it did not answer in time"
-            except RayTaskError as error:
-                cause = error.cause
-                if isinstance(cause, LiyouError) and not isinstance(cause, Unavailable):
-                    raise cause from error
-                reason = f"it failed ({type(cause).__name__})"
-                log.warning("%s failed, attempt %d: %s", self.name, attempt + 1, error)
-            except (RayActorError, RayServeException) as error:
-                reason = f"no replica took the call ({type(error).__name__})"
-                log.warning("%s: %s, attempt %d", self.name, reason, attempt + 1)
+            except TROUBLE as error:
+                reason = self._reason(error, attempt)
         raise Unavailable(f"{self.name}: {reason}; try again")
+
+    async def each(self, start: Callable[[], object], *, left_s: Callable[[], float]) -> AsyncIterator[Answer]:
+        """The parts of a response that streams, as they come; `start` asks again for those that did not. Raises as a call does."""
+        reason = "no time was left"
+        for attempt in range(ATTEMPTS):
+            if (left := left_s()) <= 0:
+                break
+            if attempt:
+                await asyncio.sleep(min(PAUSE_S, left))
+            parts: Parts[Answer] | None = None
+            try:
+                parts = cast(Parts[Answer], start())
+                while True:
+                    async with asyncio.timeout(max(0.0, left_s())):
+                        part = await anext(parts, None)
+                    if part is None:
+                        parts = None
+                        return
+                    yield part
+            except TROUBLE as error:
+                reason = self._reason(error, attempt)
+            finally:
+                if parts is not None:
+                    parts.cancel()
+        raise Unavailable(f"{self.name}: {reason}; try again")
+
+    def _reason(self, error: Exception, attempt: int) -> str:
+        """What to say of it when the next attempt fails as well. Raises what the other side says of the call itself."""
+        if isinstance(error, TimeoutError):
+            return "it did not answer in time"
+        if isinstance(error, RayTaskError):
+            cause = error.cause
+            if isinstance(cause, LiyouError) and not isinstance(cause, Unavailable):
+                raise cause from error
+            log.warning("%s failed, attempt %d: %s", self.name, attempt + 1, error)
+            return f"it failed ({type(cause).__name__})"
+        log.warning("%s: no replica took the call (%s), attempt %d", self.name, type(error).__name__, attempt + 1)
+        return f"no replica took the call ({type(error).__name__})"
 
     async def _once(self, response: Response[Answer], *, within_s: float) -> Answer:
         async with asyncio.timeout(max(0.0, within_s)):

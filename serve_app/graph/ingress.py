@@ -15,16 +15,18 @@ from common.contract.wire import ItemReason, ModelsResponse, ReasonsRequest, Rea
 from common.domain.context import Context
 from common.domain.reason import QualityVerdict
 from common.errors import Unavailable
-from common.generation.answer import AnswerPolicy
+from common.generation.answer import AnswerPolicy, Written
 from common.generation.candidates import Candidate
 from common.log import request_id as current_request_id
 from common.quality.verdict import Checker
 from serve_app.config import AnswerConfig, ServeConfig
+from serve_app.graph.admission import Tenant
 from serve_app.graph.cached import Cached
 from serve_app.graph.hop import Hop
 from serve_app.graph.page import LeftS, Page
 from serve_app.http.api import create_api
 from serve_app.http.doors import Caller, open_doors
+from serve_app.http.lines import TellItem
 from serve_app.state.audit import open_audit
 from serve_app.state.cache import open_store
 from serve_app.state.keys import read_keys
@@ -51,6 +53,7 @@ class Ingress:
             hops=self.hops,
             checker=Checker(self.live.pack, threshold=self.live.manifest.threshold),
             policy=policy_of(self.live, config.answer),
+            varied=config.answer.varied,
             producer=config.producer,
             clock=time.monotonic,
             voucher=voucher,
@@ -70,11 +73,28 @@ class Ingress:
             echo_request_id=False,
         )
 
-    async def answer(self, request: ReasonsRequest, *, request_id: str, deadline: Deadline, caller: Caller) -> ReasonsResponse:
-        answer = await self.page.answer(request, request_id=request_id, deadline=deadline, tenant=caller.tenant, sandbox=caller.sandbox)
+    async def answer(
+        self, request: ReasonsRequest, *, request_id: str, deadline: Deadline, caller: Caller, tell: TellItem | None = None
+    ) -> ReasonsResponse:
+        ask = partial(self.page.answer, request, request_id=request_id, deadline=deadline, tenant=caller.tenant, sandbox=caller.sandbox)
+        if tell is None:
+            answer = await ask()
+            self._note(request, answer, caller=caller)
+            return answer
+        told: list[ItemReason] = []
+
+        def telling(at: int, item: ItemReason) -> None:
+            told.append(item)
+            tell(at, item)
+
+        try:
+            return await ask(tell=telling)
+        finally:  # a page that is broken off was shown as far as it was told
+            self._note(request, self.page.response(told, request_id=request_id), caller=caller)
+
+    def _note(self, request: ReasonsRequest, answer: ReasonsResponse, *, caller: Caller) -> None:
         if self.audit is not None and not caller.sandbox:
             self.audit.note(request, answer, tenant=caller.tenant)
-        return answer
 
     @asynccontextmanager
     async def running(self, app: FastAPI) -> AsyncIterator[None]:
@@ -108,7 +128,6 @@ def policy_of(live: Live, config: AnswerConfig) -> AnswerPolicy:
         k=config.k or answering.k,
         max_attempts=config.max_attempts or answering.max_attempts,
         reserve_s=config.reserve_s,
-        varied=config.varied,
     )
     return policy if config.expected_s is None else replace(policy, expected_s=config.expected_s)
 
@@ -120,7 +139,8 @@ class HandleHops:
         self.features, self.generator, self.quality = features, generator, quality
         self.judge_s = config.answer.judge_s
         self._features = Hop[list[Context | ItemReason]]("features", timeout_s=config.features.timeout_s)
-        self._generator = Hop[list[list[Candidate]]]("generator")
+        self._generator = Hop[list[Written]]("generator")
+        self._streaming = Hop[tuple[int, Written]]("generator")
         self._quality = Hop[list[list[QualityVerdict]]]("quality")
         self._ready = [
             (Hop[bool](name, timeout_s=READY_TIMEOUT_S), handle)
@@ -130,14 +150,31 @@ class HandleHops:
     async def contexts(self, request: ReasonsRequest, *, left_s: LeftS) -> list[Context | ItemReason]:
         return await self._features(partial(self.features.contexts.remote, request, request_id=_request_id()), left_s=left_s)
 
-    async def write(self, contexts: Sequence[Context], *, k: int, attempt: int, left_s: LeftS) -> list[list[Candidate]]:
+    async def write(self, contexts: Sequence[Context], *, k: int, attempt: int, tenant: Tenant, left_s: LeftS) -> list[Written]:
         """The generator gives back what it has in time for judging; a call of its own time limit would lose it."""
 
         def start() -> object:
-            within_s = max(0.0, left_s() - self.judge_s)
-            return self.generator.write.remote(contexts, k=k, attempt=attempt, within_s=within_s, request_id=_request_id())
+            return self.generator.write.remote(contexts, k=k, attempt=attempt, **self._asked(tenant, left_s))
 
         return await self._generator(start, left_s=left_s)
+
+    async def each(
+        self, contexts: Sequence[Context], *, k: int, attempt: int, tenant: Tenant, left_s: LeftS
+    ) -> AsyncIterator[tuple[int, Written]]:
+        open_at = list(range(len(contexts)))
+        streaming, asked = self.generator.options(stream=True), open_at
+
+        def start() -> object:
+            nonlocal asked
+            asked = list(open_at)
+            return streaming.each.remote([contexts[at] for at in asked], k=k, attempt=attempt, **self._asked(tenant, left_s))
+
+        async for at, written in self._streaming.each(start, left_s=left_s):
+            open_at.remove(asked[at])
+            yield asked[at], written
+
+    def _asked(self, tenant: Tenant, left_s: LeftS) -> dict[str, object]:
+        return {"within_s": max(0.0, left_s() - self.judge_s), "tenant": tenant, "request_id": _request_id()}
 
     async def judge(
         self, contexts: Sequence[Context], candidates: Sequence[Sequence[Candidate]], *, left_s: LeftS

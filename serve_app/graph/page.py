@@ -5,8 +5,9 @@ a template that says so. Without the features deployment inline products still g
 the page fail.
 """
 
+import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
@@ -19,12 +20,15 @@ from common.domain.context import Context
 from common.domain.product import Product
 from common.domain.reason import QualityVerdict, Reason
 from common.errors import DeadlineExceeded, ProductNotFound, Refused, Unavailable
-from common.generation.answer import AnswerPolicy, Items, answer
+from common.generation.answer import AnswerPolicy, Items, Tell, Write, Written, answer
 from common.generation.candidates import Candidate
 from common.generation.template import fill_if_lawful
+from common.quality.variety import Shown
 from common.quality.verdict import Checker
+from serve_app.graph.admission import Tenant
 from serve_app.graph.cached import Cached
 from serve_app.graph.features_deployment import resolve_codes
+from serve_app.http.lines import TellItem
 from serve_app.state.cache import cache_key
 from serve_app.state.live import Live
 
@@ -38,11 +42,26 @@ class Hops(Protocol):
 
     async def contexts(self, request: ReasonsRequest, *, left_s: LeftS) -> list[Context | ItemReason]: ...
 
-    async def write(self, contexts: Sequence[Context], *, k: int, attempt: int, left_s: LeftS) -> list[list[Candidate]]: ...
+    async def write(self, contexts: Sequence[Context], *, k: int, attempt: int, tenant: Tenant, left_s: LeftS) -> list[Written]: ...
+
+    def each(
+        self, contexts: Sequence[Context], *, k: int, attempt: int, tenant: Tenant, left_s: LeftS
+    ) -> AsyncIterator[tuple[int, Written]]:
+        """As `write`, place by place as each is done."""
 
     async def judge(
         self, contexts: Sequence[Context], candidates: Sequence[Sequence[Candidate]], *, left_s: LeftS
     ) -> list[list[QualityVerdict]]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Asking:
+    """Who asks, until when, and how."""
+
+    tenant: Tenant
+    deadline: Deadline
+    left_s: LeftS
+    one_by_one: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +74,8 @@ class Page:
     policy: AnswerPolicy
     producer: str
     clock: Callable[[], float]
+    varied: bool = True
+    """whether no two accepted reasons of a page may read alike"""
     cached: Cached | None = None
     """None: every item is written anew."""
     voucher: Voucher | None = None
@@ -63,17 +84,22 @@ class Page:
     """what the calendar says, for how long a signature stands"""
 
     async def answer(
-        self, request: ReasonsRequest, *, request_id: str, deadline: Deadline, tenant: str | None = None, sandbox: bool = False
+        self,
+        request: ReasonsRequest,
+        *,
+        request_id: str,
+        deadline: Deadline,
+        tenant: Tenant = None,
+        sandbox: bool = False,
+        tell: TellItem | None = None,
     ) -> ReasonsResponse:
-        """`sandbox`: templates for all, and no model is asked.
+        """`sandbox`: templates for all, and no model is asked. `tell`: items are written one by one, so that each can be told as soon as it
+        is accepted, at the cost of more calls; None: a page is written as one.
 
         Raises BadControl for a code that the bundle does not have, ProductNotFound when nobody knows any product of the page,
-        DeadlineExceeded or Unavailable when no item could be answered.
+        DeadlineExceeded or Unavailable when no item could be answered. Nothing has been told then.
         """
-
-        def left_s() -> float:
-            return deadline.left_s(now_s=self.clock()) - self.policy.reserve_s
-
+        asking = _Asking(tenant, deadline, lambda: deadline.left_s(now_s=self.clock()) - self.policy.reserve_s, one_by_one=tell is not None)
         try:
             # Templates need what is looked up here: the reserve that is kept for them may be spent on it.
             found = await self.hops.contexts(request, left_s=lambda: deadline.left_s(now_s=self.clock()))
@@ -81,52 +107,119 @@ class Page:
         except Unavailable:
             found = self._alone(request)
             missing = "features_unavailable"
-        contexts = [context for context in found if isinstance(context, Context)]
+        items = {at: entry for at, entry in enumerate(found) if isinstance(entry, ItemReason)}
+        contexts = {at: entry for at, entry in enumerate(found) if isinstance(entry, Context)}
         if missing is None and not contexts:
             raise unknown_page(found)
+        if not contexts:
+            late = asking.left_s() <= 0
+            raise (DeadlineExceeded if late else Unavailable)("products could not be looked up in time; send them inline, or try again")
         if missing is None and sandbox:
             missing = SANDBOX
-        if missing is None:
-            reasons = await self._reasons(contexts, tenant=tenant, deadline=deadline, left_s=left_s)
-        elif contexts:
-            reasons = [self._template(context, degraded=missing) for context in contexts]
-        else:
-            late = left_s() <= 0
-            raise (DeadlineExceeded if late else Unavailable)("products could not be looked up in time; send them inline, or try again")
-        return self._response(found, reasons, request_id=request_id)
+        if tell:
+            for at, item in items.items():
+                tell(at, item)
 
-    async def _reasons(self, contexts: list[Context], *, tenant: str | None, deadline: Deadline, left_s: LeftS) -> list[Reason]:
-        written = partial(self._written, deadline=deadline, left_s=left_s)
+        places = list(contexts)
+
+        def take(number: int, reason: Reason) -> None:
+            at = places[number]
+            items[at] = self._item(contexts[at].product, reason)
+            if tell:
+                tell(at, items[at])
+
+        if missing is None:
+            await self._reasons(list(contexts.values()), asking, take)
+        else:
+            for number, context in enumerate(contexts.values()):
+                take(number, self._template(context, degraded=missing))
+        return self.response([items[at] for at in range(len(found))], request_id=request_id)
+
+    def response(self, items: Sequence[ItemReason], *, request_id: str) -> ReasonsResponse:
+        return ReasonsResponse(
+            request_id=request_id,
+            bundle_id=self.live.manifest.bundle_id,
+            policy_version=self.live.pack.policy_version,
+            degraded=any(item.degraded for item in items),
+            items=tuple(items),
+        )
+
+    async def _reasons(self, contexts: list[Context], asking: "_Asking", tell: Tell) -> None:
+        shown = Shown() if self.varied else None
+        written = partial(self._written_one_by_one if asking.one_by_one else self._written, asking=asking)
         if self.cached is None:
-            return await written(contexts, ())
+            await written(contexts, shown, tell)
+            return
         key = partial(
             cache_key,
-            tenant=tenant,
+            tenant=asking.tenant,
             bundle_id=self.live.manifest.bundle_id,
             policy_version=self.live.pack.policy_version,
             answering=f"{self.policy.k} candidates, {self.policy.max_attempts} attempts",
         )
         keys = [key(context) for context in contexts]
-        return await self.cached.answer(
-            contexts, keys, write=written, varied=self.policy.varied, left_s=lambda: left_s() - self.policy.expected_s
-        )
+        left_s = lambda: asking.left_s() - self.policy.expected_s  # noqa: E731
+        await self.cached.answer(contexts, keys, write=written, shown=shown, left_s=left_s, tell=tell)
 
-    async def _written(self, contexts: list[Context], beside: Sequence[str], *, deadline: Deadline, left_s: LeftS) -> list[Reason]:
-        async def write(items: Items, *, k: int, attempt: int) -> list[list[Candidate]]:
-            return await self.hops.write([context for _, context in items], k=k, attempt=attempt, left_s=left_s)
+    async def _written(self, contexts: list[Context], shown: Shown | None, tell: Tell, *, asking: "_Asking") -> None:
+        async def write(items: Items, *, k: int, attempt: int) -> list[Written]:
+            return await self._write([context for _, context in items], k=k, attempt=attempt, asking=asking)
 
+        await self._answer(contexts, write, shown, tell, asking=asking)
+
+    async def _written_one_by_one(self, contexts: list[Context], shown: Shown | None, tell: Tell, *, asking: "_Asking") -> None:
+        """Each item has its own rounds beside the others'; the first is one call for all, of which each part is taken as it comes."""
+        first: list[asyncio.Future[Written]] = [asyncio.get_running_loop().create_future() for _ in contexts]
+
+        async def begin() -> None:
+            try:
+                async for at, own in self.hops.each(contexts, k=self.policy.k, attempt=0, tenant=asking.tenant, left_s=asking.left_s):
+                    first[at].set_result(own)
+            except Unavailable as error:
+                for one in first:
+                    if not one.done():
+                        one.set_exception(error)
+                        one.exception()  # whoever runs out of time before it asks is not to be warned of
+            finally:
+                for one in first:
+                    one.cancel()
+
+        async def alone(at: int) -> None:
+            async def write(items: Items, *, k: int, attempt: int) -> list[Written]:
+                if attempt == 0:
+                    await asyncio.wait([first[at]])
+                    if not first[at].cancelled():
+                        return [first[at].result()]
+                # Somebody on this page is wrong in itself. Asked one by one, each fares as it would have fared alone.
+                return await self._write([contexts[at]], k=k, attempt=attempt, asking=asking)
+
+            await self._answer([contexts[at]], write, shown, lambda _, reason: tell(at, reason), asking=asking)
+
+        tasks = [asyncio.ensure_future(begin()), *(asyncio.ensure_future(alone(at)) for at in range(len(contexts)))]
+        try:
+            await asyncio.gather(*tasks[1:])
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _write(self, contexts: list[Context], *, k: int, attempt: int, asking: "_Asking") -> list[Written]:
+        return await self.hops.write(contexts, k=k, attempt=attempt, tenant=asking.tenant, left_s=asking.left_s)
+
+    async def _answer(self, contexts: list[Context], write: Write, shown: Shown | None, tell: Tell, *, asking: "_Asking") -> None:
         async def judge(contexts: list[Context], candidates: list[list[Candidate]]) -> list[list[QualityVerdict]]:
-            return await self.hops.judge(contexts, candidates, left_s=left_s)
+            return await self.hops.judge(contexts, candidates, left_s=asking.left_s)
 
-        return await answer(
+        await answer(
             contexts,
             write=write,
             judge=judge,
             fill=partial(fill_if_lawful, checker=self.checker),
             clock=self.clock,
-            deadline_s=deadline.at_s,
+            deadline_s=asking.deadline.at_s,
             policy=self.policy,
-            beside=beside,
+            page=shown,
+            tell=tell,
         )
 
     def _alone(self, request: ReasonsRequest) -> list[Context | ItemReason]:
@@ -147,17 +240,6 @@ class Page:
     def _template(self, context: Context, *, degraded: str) -> Reason:
         text, verdict = fill_if_lawful(context, checker=self.checker)
         return Reason(text=text, source="template", controls=context.controls, verdict=verdict, degraded=degraded)
-
-    def _response(self, found: Sequence[Context | ItemReason], reasons: Sequence[Reason], *, request_id: str) -> ReasonsResponse:
-        written = iter(reasons)
-        items = tuple(self._item(entry.product, next(written)) if isinstance(entry, Context) else entry for entry in found)
-        return ReasonsResponse(
-            request_id=request_id,
-            bundle_id=self.live.manifest.bundle_id,
-            policy_version=self.live.pack.policy_version,
-            degraded=any(reason.degraded for reason in reasons),
-            items=items,
-        )
 
     def _item(self, product: Product, reason: Reason) -> ItemReason:
         if not reason.text:

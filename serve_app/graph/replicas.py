@@ -7,17 +7,20 @@ on its own node, and is ready only when its constructor is done: a generator who
 import asyncio
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 
 from common.contract.wire import ItemReason, ReasonsRequest
 from common.domain.context import Context
 from common.domain.reason import QualityVerdict
 from common.errors import Unavailable
+from common.generation.answer import Written
 from common.generation.candidates import Candidate
 from common.log import request_id as current_request_id
 from serve_app.autoscaling import SECONDS_A_SEQUENCE, SEQUENCES
 from serve_app.config import ServeConfig
+from serve_app.graph.admission import Tenant
 from serve_app.state.live import check_policy, locate_bundle, read_live
 
 log = logging.getLogger("ray.serve")  # the logger whose records Serve writes to the replica's file, request id and all
@@ -63,14 +66,28 @@ class GeneratorReplica:
             log.warning("generator.dtype: bf16 was asked for and this processor has none: it decodes in float32")
         bundle = load_bundle(folder, dtype=dtype, device=own.on, base=config.base, policy=config.pack)
         self.generator = Generator(bundle, slots=own.slots, max_len=own.max_len, compile=own.compile)
+        self.generator.warm_up()
         log.info("bundle %s on %s: canaries passed: %s", bundle.manifest.bundle_id, own.on, bundle.canaries)
 
     async def write(
-        self, contexts: Sequence[Context], *, k: int, attempt: int, within_s: float | None, request_id: str
-    ) -> list[list[Candidate]]:
+        self, contexts: Sequence[Context], *, k: int, attempt: int, within_s: float | None, tenant: Tenant, request_id: str
+    ) -> list[Written]:
         current_request_id.set(request_id)
+        with self._with_engine():
+            return await self.generator.write(contexts, k=k, attempt=attempt, within_s=within_s, tenant=tenant)
+
+    async def each(
+        self, contexts: Sequence[Context], *, k: int, attempt: int, within_s: float | None, tenant: Tenant, request_id: str
+    ) -> AsyncIterator[tuple[int, Written]]:
+        current_request_id.set(request_id)
+        with self._with_engine():
+            async for part in self.generator.each(contexts, k=k, attempt=attempt, within_s=within_s, tenant=tenant):
+                yield part
+
+    @contextmanager
+    def _with_engine(self) -> Iterator[None]:
         try:
-            return await self.generator.write(contexts, k=k, attempt=attempt, within_s=within_s)
+            yield
         except Unavailable:
             if self.generator.thread.broken is not None:
                 # Until a health check it would fail every page at once, and the quickest replica is sent the most of them.

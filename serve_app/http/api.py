@@ -4,13 +4,14 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
+from functools import partial
 from typing import Protocol, TypeVar
 
 import orjson
 from fastapi import FastAPI, Request
 from pydantic import BaseModel, ValidationError
 from starlette.exceptions import HTTPException
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 
 from common.artifacts.signing import Keyring
 from common.contract import problems
@@ -21,7 +22,8 @@ from common.contract.wire import Health, KeysResponse, ModelsResponse, ReasonsRe
 from common.errors import BadInput, DeadlineExceeded, LiyouError, RateLimited, Unauthorised, Unavailable
 from serve_app.http.doors import Caller, Doors
 from serve_app.http.limits import HttpLimits, read_json
-from serve_app.http.openapi import REASONS_REQUEST, VERIFY_REQUEST, document, problem_answers
+from serve_app.http.lines import LINES, Lines, TellItem, wants_lines
+from serve_app.http.openapi import LINES_ANSWER, REASONS_REQUEST, VERIFY_REQUEST, document, problem_answers
 from serve_app.http.request_id import RequestIdMiddleware, problem_response
 from serve_app.state.counters import Counters
 
@@ -29,8 +31,11 @@ Body = TypeVar("Body", bound=BaseModel)
 
 
 class AnswerPage(Protocol):
-    async def __call__(self, request: ReasonsRequest, *, request_id: str, deadline: Deadline, caller: Caller) -> ReasonsResponse:
-        """The whole page, every item answered. Raises BadControl, or Unavailable when not even templates were possible."""
+    async def __call__(
+        self, request: ReasonsRequest, *, request_id: str, deadline: Deadline, caller: Caller, tell: TellItem | None = None
+    ) -> ReasonsResponse:
+        """The whole page, every item answered; `tell` hears of each as soon as it is accepted, and has heard of all at the end. Raises
+        BadControl, or Unavailable when not even templates were possible, before anything is told."""
 
 
 class RefusedDocument(BadInput):
@@ -70,7 +75,7 @@ def create_api(
         "/v1/reasons",
         response_model=ReasonsResponse,
         openapi_extra=REASONS_REQUEST,
-        responses=problem_answers(400, 401, 403, 404, 413, 415, 422, 429, 500, 503, 504),
+        responses=LINES_ANSWER | problem_answers(400, 401, 403, 404, 413, 415, 422, 429, 500, 503, 504),
         summary="Reasons for a page of 1 to 50 products, in the order asked",
     )
     async def reasons(request: Request) -> Response:
@@ -78,14 +83,18 @@ def create_api(
         caller = await entry.enter(request.headers.get("authorization"), scope="reasons")
         milliseconds = parse_deadline_ms(request.headers.get(DEADLINE_HEADER), limits=bounds.deadline)
         deadline = Deadline.after(milliseconds, now_s=arrived_s)
+        ask = partial(answer_page, request_id=request.state.request_id, deadline=deadline, caller=caller)
         try:
             async with asyncio.timeout(deadline.left_s(now_s=clock()) + bounds.grace_s):  # a body that trickles in counts too
                 page = parsed(await read_json(request, limits=bounds), ReasonsRequest)
                 left = await entry.charge(caller, items=len(page.items))
-                answer = await answer_page(page, request_id=request.state.request_id, deadline=deadline, caller=caller)
+                if not wants_lines(request):
+                    return json_response(await ask(page), headers=left)
+                lines = Lines(lambda tell: ask(page, tell=tell), request_id=request.state.request_id)
+                await lines.begun()
         except TimeoutError as error:
             raise DeadlineExceeded(f"not even a template was possible within {milliseconds} ms") from error
-        return json_response(answer, headers=left)
+        return StreamingResponse(lines, media_type=LINES, headers=left)
 
     @app.post(
         "/v1/reasons:verify",

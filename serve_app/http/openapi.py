@@ -10,7 +10,8 @@ from pydantic.json_schema import models_json_schema
 
 from common.contract.deadline import HEADER as DEADLINE_HEADER
 from common.contract.problems import MEDIA_TYPE, Problem
-from common.contract.wire import ReasonsRequest, VerifyRequest
+from common.contract.wire import ReasonsLine, ReasonsRequest, VerifyRequest
+from serve_app.http.lines import LINES
 
 COMMITTED = Path(__file__).resolve().parents[1] / "openapi.json"
 REF = "#/components/schemas/{model}"
@@ -55,6 +56,15 @@ REASONS_REQUEST: dict[str, object] = {
 }
 
 
+LINES_ANSWER: dict[int | str, dict[str, object]] = {
+    200: {
+        "description": "the page; where `Accept` names application/x-ndjson, a line an item in the order of acceptance, and one that says "
+        "that it was the last",
+        "content": {LINES: {"schema": {"$ref": REF.format(model="ReasonsLine")}}},
+    }
+}
+
+
 def problem_answers(*statuses: int) -> dict[int | str, dict[str, object]]:
     content = {MEDIA_TYPE: {"schema": {"$ref": REF.format(model="Problem")}}}
     return {status: {"description": MEANINGS[status], "content": content} for status in statuses}
@@ -65,7 +75,13 @@ def document(app: FastAPI) -> dict[str, object]:
     if not app.openapi_schema:
         schema = get_openapi(title=app.title, version=app.version, routes=app.routes)
         _, ours = models_json_schema(
-            [(ReasonsRequest, "validation"), (VerifyRequest, "validation"), (Problem, "serialization")], ref_template=REF
+            [
+                (ReasonsRequest, "validation"),
+                (VerifyRequest, "validation"),
+                (Problem, "serialization"),
+                (ReasonsLine, "serialization"),
+            ],
+            ref_template=REF,
         )
         schema["components"]["schemas"] = dict(sorted((schema["components"]["schemas"] | ours["$defs"]).items()))
         app.openapi_schema = schema

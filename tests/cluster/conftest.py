@@ -35,7 +35,7 @@ def server() -> Iterator[Scripted]:
             asked = Asked(self.command, self.path, dict(self.headers), json.loads(data) if data else None)
             scripted.asked.append(asked)
             status, body, *headers = scripted.answer(asked)
-            content = json.dumps(body).encode()
+            content = body if isinstance(body, bytes) else json.dumps(body).encode()
             self.send_response(status)
             for name, value in (headers[0] if headers else {}).items():
                 self.send_header(name, value)

@@ -1,5 +1,6 @@
 import contextlib
 import itertools
+import json
 import socket
 import subprocess
 import sys
@@ -216,3 +217,40 @@ def test_a_key_goes_along_and_an_opt_out_is_told(server, moment) -> None:
         client.reasons("p1", user="u1", personalise=False)
     assert server.asked[0].headers["Authorization"] == "Bearer ly_secret"
     assert server.asked[0].body == {"items": [{"product_id": "p1"}], "user": {"user_id": "u1"}, "personalise": False}
+
+
+def lines(*told: dict[str, object], rest: str = "") -> tuple[int, bytes, dict[str, str]]:
+    return 200, ("".join(json.dumps(line) + "\n" for line in told) + rest).encode(), {"Content-Type": "application/x-ndjson"}
+
+
+ITEMS = [
+    {"index": 1, "item": {"product_id": "p2", "status": "ok", "text": "好"}},
+    {"index": 0, "item": {"product_id": "p1", "status": "error"}},
+]
+END = {"end": {"request_id": "r", "bundle_id": "b", "policy_version": "p", "degraded": False, "num_items": 2}}
+
+
+def test_items_come_one_by_one_with_their_places(server, client) -> None:
+    answers = iter([problem(Overloaded("busy")), lines(*ITEMS, END)])
+    server.answer = lambda asked: next(answers)
+    assert [(at, item.product_id) for at, item in client.each_reason(["p1", "p2"])] == [(1, "p2"), (0, "p1")]
+    assert server.asked[1].headers["Accept"] == "application/x-ndjson"
+
+
+@pytest.mark.parametrize("last", ["nothing", "a problem", "half a line"])
+def test_lines_that_break_off_are_told_after_those_that_came(server, client, last) -> None:
+    told = [*ITEMS, {"problem": problem(Overloaded("busy"))[1]}] if last == "a problem" else ITEMS
+    server.answer = lambda asked: lines(*told, rest='{"index": 2, "it' if last == "half a line" else "")
+    page = client.each_reason(["p1", "p2", "p3"])
+    assert [next(page)[0], next(page)[0]] == [1, 0]
+    with pytest.raises(LiyouError) as caught:
+        next(page)
+    assert isinstance(caught.value, Overloaded if last == "a problem" else LiyouError)
+
+
+def test_an_answer_that_is_no_lines_is_told_as_such(server, client) -> None:
+    server.answer = lambda asked: (200, PAGE)
+    with pytest.raises(LiyouError, match="is that its URL"):
+        next(client.each_reason(["p1"]))
+    with pytest.raises(BadInput):
+        client.each_reason(["p1"], deadline_ms=1)

@@ -11,6 +11,7 @@ from common.domain.reason import CheckResult, QualityVerdict, Reason
 from common.errors import BundleMismatch, PromptTooLong, Unavailable
 from common.generation.answer import AnswerPolicy, Fill, answer
 from common.generation.candidates import Candidate
+from common.quality.variety import Shown
 
 
 def context(number: int) -> Context:
@@ -50,10 +51,20 @@ class Model:
         return verdict((int(attempt), int(number)) in self.good.get(product_id, set()), score=0.1 * int(number))
 
 
-def run(contexts, model, *, clock=lambda: 0.0, deadline_s=math.inf, fill: Fill = fill, **policy) -> list[Reason]:
+def run(contexts, model, *, clock=lambda: 0.0, deadline_s=math.inf, fill: Fill = fill, page=None, tell=None, **policy) -> list[Reason]:
     settings = AnswerPolicy(**{"k": 3, "max_attempts": 2, "expected_s": 0.5} | policy)
     return asyncio.run(
-        answer(contexts, write=model.write, judge=model.judge, fill=fill, clock=clock, deadline_s=deadline_s, policy=settings)
+        answer(
+            contexts,
+            write=model.write,
+            judge=model.judge,
+            fill=fill,
+            clock=clock,
+            deadline_s=deadline_s,
+            policy=settings,
+            page=page,
+            **({"tell": tell} if tell else {}),
+        )
     )
 
 
@@ -200,7 +211,7 @@ LASTING, QUIET, LIGHT = "续航30小时，通勤够用。", "降噪安静，听�
 
 def test_a_varied_page_takes_the_next_best_writes_again_and_says_when_all_are_alike():
     model = Says([QUIET, LASTING], [LASTING, LIGHT])
-    reasons = run([context(n) for n in range(4)], model, varied=True)
+    reasons = run([context(n) for n in range(4)], model, page=Shown())
     assert [(r.text, r.attempts, r.degraded) for r in reasons] == [
         (LASTING, 1, None),
         (QUIET, 1, None),
@@ -211,16 +222,24 @@ def test_a_varied_page_takes_the_next_best_writes_again_and_says_when_all_are_al
 
 
 def test_what_a_page_shows_already_counts_too():
-    model = Says([QUIET, LASTING])
-    policy = AnswerPolicy(k=2, max_attempts=1, varied=True)
-    page = answer(
-        [context(1)],
-        write=model.write,
-        judge=model.judge,
-        fill=fill,
-        clock=lambda: 0.0,
-        deadline_s=math.inf,
-        policy=policy,
-        beside=[LASTING],
-    )
-    assert [reason.text for reason in asyncio.run(page)] == [QUIET]
+    page = Shown([LASTING])
+    assert [reason.text for reason in run([context(1)], Says([QUIET, LASTING]), max_attempts=1, page=page)] == [QUIET]
+    assert page.has_like(QUIET), "and what is accepted counts from then on"
+
+
+def test_an_item_that_was_not_begun_says_so_and_is_not_asked_for_again():
+    class Crowded(Model):
+        async def write(self, items, *, k, attempt):
+            return [own if at < 1 else None for at, own in enumerate(await super().write(items, k=k, attempt=attempt))]
+
+    model = Crowded({"p0": {(0, 0)}, "p1": {(0, 0)}})
+    reasons = run([context(0), context(1)], model)
+    assert [(r.text, r.attempts, r.degraded) for r in reasons] == [("p0 0 0", 1, None), ("p1 模板", 1, "overloaded")]
+    assert len(model.asked) == 1
+
+
+def test_each_reason_is_told_when_it_is_accepted_and_not_at_the_end():
+    model, told = Model({"p0": {(1, 0)}, "p1": {(0, 0)}}), []
+    reasons = run([context(0), context(1)], model, tell=lambda at, reason: told.append((at, reason.text, len(model.asked))))
+    assert told == [(1, "p1 0 0", 1), (0, "p0 1 0", 2)]
+    assert [reason.text for reason in reasons] == ["p0 1 0", "p1 0 0"]

@@ -1,7 +1,7 @@
 """What several pages ask for at once is written once, and nobody has another's trouble."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -9,6 +9,8 @@ import pytest
 from common.domain.context import Context
 from common.domain.product import Product
 from common.domain.reason import QualityVerdict, Reason
+from common.generation.answer import Tell
+from common.quality.variety import Shown
 from serve_app.graph.cached import Cached
 from serve_app.state.cache import MemoryStore
 
@@ -27,7 +29,7 @@ class Writer:
         self.error: Exception | None = None
         self.offers: list[str] = []
 
-    async def __call__(self, contexts: list[Context], beside: Sequence[str]) -> list[Reason]:
+    async def __call__(self, contexts: list[Context], shown: Shown | None, tell: Tell) -> None:
         names = [context.product.product_id for context in contexts]
         self.asked += names
         source, error = self.source, self.error
@@ -35,10 +37,11 @@ class Writer:
         if error:
             raise error
         degraded = "engine_unavailable" if source == "template" else None
-        texts: list[str] = []
-        for name in names:
-            texts.append(next((offer for offer in self.offers if offer not in (*beside, *texts)), name))
-        return [Reason(text=text, source=source, controls={}, verdict=VERDICT, degraded=degraded) for text in texts]
+        for at in reversed(range(len(names))):
+            text = next((offer for offer in self.offers if shown is None or not shown.has_like(offer)), names[at])
+            if shown and source == "model":
+                shown.add(text)
+            tell(at, Reason(text=text, source=source, controls={}, verdict=VERDICT, degraded=degraded))
 
 
 def run(scene: Callable[[Cached, Writer], Awaitable[None]]) -> None:
@@ -53,7 +56,10 @@ def run(scene: Callable[[Cached, Writer], Awaitable[None]]) -> None:
 
 async def ask(cached: Cached, writer: Writer, names: str, *, left_s: float = 5.0, varied: bool = False) -> list[tuple[str, str]]:
     contexts = [CONTEXTS[name] for name in names]
-    reasons = await cached.answer(contexts, list(names), write=writer, varied=varied, left_s=lambda: left_s)
+    told: dict[int, Reason] = {}
+    shown = Shown() if varied else None
+    reasons = await cached.answer(contexts, list(names), write=writer, shown=shown, left_s=lambda: left_s, tell=told.__setitem__)
+    assert reasons == [told[at] for at in range(len(names))]
     await asyncio.sleep(0)
     return [(reason.text, reason.source) for reason in reasons]
 
@@ -169,5 +175,27 @@ def test_reasons_of_two_pages_that_read_alike_on_a_third_are_told_apart_there() 
         assert await ask(cached, writer, "abb", varied=True) == [(LASTING, "cache"), (QUIET, "cache"), (LIGHT, "cache")]
         assert len(writer.asked) == asked, "a page that was told apart once is not written again"
         assert await ask(cached, writer, "b") == [(LASTING, "cache")], "what another page shows is left as it was"
+
+    run(scene)
+
+
+def test_who_waits_has_an_item_when_it_is_accepted_and_not_when_the_other_page_is_done() -> None:
+    async def scene(cached: Cached, writer: Writer) -> None:
+        gate = asyncio.Event()
+
+        async def first_b_then_long_nothing(contexts: list[Context], shown: Shown | None, tell: Tell) -> None:
+            tell(1, Reason(text="b", source="model", controls={}, verdict=VERDICT))
+            await gate.wait()
+            tell(0, Reason(text="a", source="model", controls={}, verdict=VERDICT))
+
+        page = [CONTEXTS["a"], CONTEXTS["b"]]
+        slow = cached.answer(page, ["a", "b"], write=first_b_then_long_nothing, shown=None, left_s=lambda: 5.0, tell=lambda *_: None)
+        first = asyncio.create_task(slow)
+        await asyncio.sleep(0)
+        assert await ask(cached, writer, "b") == [("b", "cache")]
+        assert not first.done()
+        gate.set()
+        await first
+        assert writer.asked == []
 
     run(scene)

@@ -11,7 +11,7 @@ from common.domain.decoding import DecodingParams
 from common.errors import PromptTooLong, Unavailable
 from common.generation.engine import Generated, Sequence, generate
 from common.generation.hf import HfEngine
-from serve_app.graph.decode_thread import DecodeThread
+from serve_app.graph.decode_thread import Crowded, DecodeThread
 
 DECODING = DecodingParams(max_new_tokens=12)
 
@@ -66,7 +66,7 @@ async def until(condition: object) -> None:
 def test_pages_of_several_callers_get_what_the_bare_engine_gives_each_in_its_order() -> None:
     pages = [[prompted(10 * page + i) for i in range(page + 1)] for page in range(6)]
     alone = [generate(tiny_engine(), page, decoding=DECODING) for page in pages]
-    thread = DecodeThread(tiny_engine)
+    thread = DecodeThread(tiny_engine, slots=4)
 
     async def together() -> list[list[Generated | Exception]]:
         return await asyncio.gather(*(thread.generate(page, decoding=DECODING) for page in pages))
@@ -77,7 +77,7 @@ def test_pages_of_several_callers_get_what_the_bare_engine_gives_each_in_its_ord
 
 
 def test_a_prompt_that_does_not_fit_fails_alone() -> None:
-    thread = DecodeThread(tiny_engine)
+    thread = DecodeThread(tiny_engine, slots=4)
     answers = asyncio.run(thread.generate([prompted(1), prompted(2, length=60), prompted(3)], decoding=DECODING))
     thread.close()
     assert isinstance(answers[1], PromptTooLong)
@@ -86,7 +86,7 @@ def test_a_prompt_that_does_not_fit_fails_alone() -> None:
 
 def test_a_caller_who_gives_up_frees_its_slots_and_nobody_elses() -> None:
     engine = Stuck()
-    thread = DecodeThread(lambda: engine)
+    thread = DecodeThread(lambda: engine, slots=4)
 
     async def give_up() -> None:
         keeps = asyncio.create_task(thread.generate([prompted(1)], decoding=DECODING))
@@ -106,7 +106,7 @@ def test_a_caller_who_gives_up_frees_its_slots_and_nobody_elses() -> None:
 
 def test_an_engine_that_breaks_fails_what_runs_and_what_comes_later_at_once() -> None:
     engine = Stuck()
-    thread = DecodeThread(lambda: engine)
+    thread = DecodeThread(lambda: engine, slots=4)
 
     async def break_it() -> None:
         page = asyncio.create_task(thread.generate([prompted(1), prompted(2)], decoding=DECODING))
@@ -122,7 +122,7 @@ def test_an_engine_that_breaks_fails_what_runs_and_what_comes_later_at_once() ->
 
 
 def test_what_a_sequence_takes_is_measured_and_shared_by_those_that_run_together() -> None:
-    thread = DecodeThread(tiny_engine)
+    thread = DecodeThread(tiny_engine, slots=4)
     assert thread.seconds_a_sequence == 0.0
     asyncio.run(thread.generate([prompted(1)], decoding=DECODING))
     alone = thread.seconds_a_sequence
@@ -133,14 +133,14 @@ def test_what_a_sequence_takes_is_measured_and_shared_by_those_that_run_together
 
 
 def test_cancelled_sequences_are_time_and_no_work() -> None:
-    thread = DecodeThread(Stuck)
+    thread = DecodeThread(Stuck, slots=4)
     asyncio.run(thread.generate([prompted(1)], decoding=DECODING, within_s=0.1))
     thread.close()
     assert thread.seconds_a_sequence > 0.05
 
 
 def test_closing_ends_the_thread_and_whoever_waits() -> None:
-    thread = DecodeThread(Stuck)
+    thread = DecodeThread(Stuck, slots=4)
 
     async def close() -> None:
         page = asyncio.create_task(thread.generate([prompted(1)], decoding=DECODING))
@@ -158,4 +158,64 @@ def test_what_an_engine_cannot_be_made_from_is_told_where_it_was_asked_for() -> 
         raise PromptTooLong("max_len")
 
     with pytest.raises(PromptTooLong):
-        DecodeThread(refuse)
+        DecodeThread(refuse, slots=4)
+
+
+def test_what_cannot_end_in_time_is_not_begun_and_said_at_once() -> None:
+    thread = DecodeThread(tiny_engine, slots=4)
+    thread.run([prompted(seed) for seed in range(12)], decoding=DECODING)
+    pace_s = thread.seconds_a_sequence
+
+    async def flood() -> tuple[list[Generated | Exception], list[Generated | Exception]]:
+        page = asyncio.create_task(thread.generate([prompted(seed) for seed in range(400)], decoding=DECODING, within_s=60.0))
+        await until(lambda: thread.num_running > 100)
+        late = await thread.generate([prompted(1), prompted(2)], decoding=DECODING, within_s=50 * pace_s)
+        assert not page.done()
+        return await page, late
+
+    page, late = asyncio.run(flood())
+    thread.close()
+    assert [type(result) for result in late] == [Crowded, Crowded]
+    assert all(isinstance(result, Generated) and result.finish_reason != "cancelled" for result in page)
+
+
+def test_tenants_take_turns_at_the_engine() -> None:
+    thread = DecodeThread(tiny_engine, slots=4)
+    ended: list[str] = []
+
+    async def ask(tenant: str, num: int) -> None:
+        async for _ in thread.each([prompted(seed) for seed in range(num)], decoding=DECODING, tenant=tenant):
+            ended.append(tenant)
+
+    async def together() -> None:
+        flood = asyncio.create_task(ask("a", 120))
+        await until(lambda: thread.num_running > 20)
+        await ask("b", 10)
+        assert not flood.done()
+        await flood
+
+    asyncio.run(together())
+    thread.close()
+    assert ended.count("a") == 120
+    assert len(ended) - ended[::-1].index("b") < 60, "ten among many do not wait for the many"
+
+
+def test_groups_come_as_they_are_done_and_late_ones_as_cancelled() -> None:
+    engine = Stuck()
+    thread = DecodeThread(lambda: engine, slots=4)
+
+    async def each() -> list[tuple[int, list[str]]]:
+        found = []
+        sequences = [prompted(seed) for seed in (1, 2, 3, 4)]
+        async for number, results in thread.each(sequences, decoding=DECODING, group=2, within_s=0.3):
+            found.append((number, [result.finish_reason for result in results if isinstance(result, Generated)]))
+        return found
+
+    async def played() -> list[tuple[int, list[str]]]:
+        task = asyncio.create_task(each())
+        await until(lambda: len(engine.running) == 4)
+        engine.cancelled += [3, 4]  # as if they had ended
+        return await task
+
+    assert asyncio.run(played()) == [(1, ["cancelled"] * 2), (0, ["cancelled"] * 2)]
+    thread.close()

@@ -114,3 +114,67 @@ def test_a_caller_who_leaves_stops_the_call_on_the_other_side() -> None:
 
     asyncio.run(leave())
     assert call.cancelled
+
+
+class Streaming:
+    """Parts that come one after another; an exception among them is raised, None hangs until it is cancelled."""
+
+    def __init__(self, parts: list[Any]) -> None:
+        self.parts, self.cancelled = iter(parts), False
+
+    def __aiter__(self) -> "Streaming":
+        return self
+
+    async def __anext__(self) -> Any:
+        part = next(self.parts, StopAsyncIteration())
+        if part is None:
+            await asyncio.sleep(60)
+        if isinstance(part, Exception):
+            raise part
+        return part
+
+    def cancel(self) -> None:
+        self.cancelled = True
+
+
+def stream(*outcomes: list[Any], left_s: Callable[[], float] = lambda: 5.0) -> tuple[list[Any], list[Streaming]]:
+    """The parts that came and, last, the error if there was one; the calls that were made."""
+    calls: list[Streaming] = []
+
+    def start() -> Streaming:
+        calls.append(Streaming(outcomes[len(calls)]))
+        return calls[-1]
+
+    async def run() -> list[Any]:
+        found: list[Any] = []
+        try:
+            async for part in Hop[Any]("generator").each(start, left_s=left_s):
+                found.append(part)
+        except LiyouError as error:
+            found.append(error)
+        return found
+
+    return asyncio.run(run()), calls
+
+
+@pytest.mark.parametrize("lost", LOST)
+def test_a_stream_that_breaks_off_is_asked_for_once_more(lost: Exception) -> None:
+    parts, calls = stream([1, 2, lost], [3])
+    assert parts == [1, 2, 3]
+    assert [call.cancelled for call in calls] == [True, False]
+    parts, calls = stream([1, lost], [2, lost])
+    assert parts[:2] == [1, 2]
+    assert isinstance(parts[2], Unavailable)
+
+
+def test_what_the_other_side_says_of_a_stream_is_raised_as_itself() -> None:
+    parts, calls = stream([failed(BadControl("style"))])
+    assert isinstance(parts[0], BadControl)
+    assert len(calls) == 1
+
+
+def test_a_stream_that_hangs_is_left_when_time_is_up_and_cancelled() -> None:
+    parts, calls = stream([1, None], [None], left_s=iter([0.05, 0.05, 0.05, 0.0, 0.0, 0.0]).__next__)
+    assert parts[0] == 1
+    assert isinstance(parts[1], Unavailable)
+    assert all(call.cancelled for call in calls)

@@ -4,7 +4,7 @@ import asyncio
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -19,6 +19,7 @@ from common.contract.wire import ItemReason, ReasonsRequest, ReasonsResponse
 from common.domain.context import Context
 from common.domain.reason import QualityVerdict
 from common.errors import BadControl, DeadlineExceeded, ProductNotFound, Unavailable
+from common.generation.answer import Written
 from common.generation.candidates import Candidate
 from common.quality.verdict import Checker
 from serve_app.config import AnswerConfig
@@ -56,9 +57,16 @@ class DirectHops:
         await self._hop("features", left_s)
         return self.features.contexts(request)
 
-    async def write(self, contexts: Sequence[Context], *, k: int, attempt: int, left_s: LeftS) -> list[list[Candidate]]:
+    async def write(self, contexts: Sequence[Context], *, k: int, attempt: int, tenant: str | None, left_s: LeftS) -> list[Written]:
         await self._hop("generator", left_s)
-        return await self.generator.write(contexts, k=k, attempt=attempt, within_s=left_s())
+        return await self.generator.write(contexts, k=k, attempt=attempt, within_s=left_s(), tenant=tenant)
+
+    async def each(
+        self, contexts: Sequence[Context], *, k: int, attempt: int, tenant: str | None, left_s: LeftS
+    ) -> AsyncIterator[tuple[int, Written]]:
+        await self._hop("generator one by one", left_s)
+        async for part in self.generator.each(contexts, k=k, attempt=attempt, within_s=left_s(), tenant=tenant):
+            yield part
 
     async def judge(
         self, contexts: Sequence[Context], candidates: Sequence[Sequence[Candidate]], *, left_s: LeftS
@@ -77,7 +85,8 @@ def page(tiny_bundle: Any) -> Iterator[Page]:
         live=live,
         hops=DirectHops(features, generator, Quality(panel_of(bundle))),
         checker=Checker(live.pack),
-        policy=policy_of(live, AnswerConfig(expected_s=0.01, varied=False)),
+        policy=policy_of(live, AnswerConfig(expected_s=0.01)),
+        varied=False,
         producer="test shop",
         clock=time.monotonic,
     )
@@ -141,7 +150,7 @@ def test_a_sandbox_answers_with_templates_the_same_each_time_and_asks_no_model(p
 
 
 def test_on_a_varied_page_the_same_sentence_is_shown_once(page: Page, hops: DirectHops) -> None:
-    answer = ask(replace(page, policy=replace(page.policy, varied=True)), EARBUDS, SHOES)
+    answer = ask(replace(page, varied=True), EARBUDS, SHOES)
     assert [(item.source, item.degraded) for item in answer.items] == [("model", None), ("template", "too_alike")]
 
 
@@ -264,6 +273,49 @@ def test_a_product_that_no_sentence_is_lawful_for_fails_its_item_alone(page: Pag
     (item,) = ask(nothing_passes, EARBUDS).items
     assert item.error is not None
     assert (item.status, item.error.code, item.text) == ("error", "refused", None)
+
+
+def told(page: Page, *items: dict[str, Any], within_ms: int = 5000, **fields: Any) -> tuple[list[tuple[int, ItemReason]], ReasonsResponse]:
+    """What is told one by one, in its order, and the answer of the whole page."""
+    heard: list[tuple[int, ItemReason]] = []
+    request = ReasonsRequest.model_validate({"items": items} | fields)
+    deadline = Deadline.after(within_ms, now_s=time.monotonic())
+    answer = asyncio.run(page.answer(request, request_id="r-1", deadline=deadline, tell=lambda at, item: heard.append((at, item))))
+    return heard, answer
+
+
+@pytest.mark.parametrize("cached", [False, True])
+def test_items_that_are_told_one_by_one_are_those_of_the_page(page: Page, hops: DirectHops, cached: bool) -> None:
+    page = replace(page, cached=Cached(MemoryStore(max_entries=10, lifetime_s=60, clock=lambda: 0.0)) if cached else None)
+    items = [EARBUDS, {"product_id": "unknown"}, SHOES, EARBUDS | {"controls": {"style": "detailed"}}]
+    heard, answer = told(page, *items)
+    assert [item for _, item in sorted(heard, key=lambda one: one[0])] == list(answer.items)
+    assert heard[0][0] == 1, "what is known to be wrong is told first"
+    whole = ask(replace(page, cached=None), *items)
+    assert [(item.text, item.source, item.degraded) for item in answer.items] == [(i.text, i.source, i.degraded) for i in whole.items]
+    if cached:
+        hops.calls = []
+        assert [item.source for _, item in told(page, EARBUDS)[0]] == ["cache"]
+        assert hops.calls == ["features"]
+
+
+def test_one_by_one_an_item_that_is_wrong_in_itself_costs_its_neighbours_nothing(page: Page, hops: DirectHops) -> None:
+    long = {"product": EARBUDS["product"] | {"product_id": "p9", "attributes": {f"参数{n}": "很长的说明文字" * 20 for n in range(60)}}}
+    heard, _ = told(page, long, EARBUDS)
+    assert {at: item.degraded for at, item in heard} == {0: "prompt_too_long", 1: None}
+
+
+def test_one_by_one_a_dead_engine_is_asked_once_for_the_page(page: Page, hops: DirectHops) -> None:
+    hops.dead = {"generator one by one"}
+    heard, _ = told(page, EARBUDS, SHOES)
+    assert [item.degraded for _, item in heard] == ["engine_unavailable"] * 2
+    assert [call for call in hops.calls if "generator" in call] == ["generator one by one"]
+
+
+def test_one_by_one_nothing_outlives_its_deadline(page: Page, hops: DirectHops) -> None:
+    hops.slow = {"generator one by one"}
+    heard, _ = told(page, EARBUDS, SHOES, within_ms=200)
+    assert [item.degraded for _, item in heard] == ["deadline"] * 2
 
 
 def test_the_ingress_imports_no_torch() -> None:

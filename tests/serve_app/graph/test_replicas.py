@@ -27,7 +27,7 @@ def test_a_replica_whose_engine_broke_ends_itself_and_one_that_is_busy_does_not(
 
     async def ask() -> None:
         with pytest.raises(Unavailable):
-            await replica.write([], k=1, attempt=0, within_s=None, request_id="r")
+            await replica.write([], k=1, attempt=0, within_s=None, tenant=None, request_id="r")
         assert not exits, "its caller is told first"
         await asyncio.sleep(0.05)
 

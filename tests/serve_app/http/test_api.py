@@ -18,6 +18,7 @@ from common.errors import Overloaded, ProductNotFound
 from serve_app.http.api import create_api
 from serve_app.http.doors import Caller
 from serve_app.http.limits import HttpLimits
+from serve_app.http.lines import TellItem
 
 VOCABULARY = ControlVocabulary(
     controls=(
@@ -28,7 +29,13 @@ EARBUDS = {"product_id": "p1", "title": "静音蓝牙耳机", "category": "蓝�
 LIMITS = HttpLimits(max_body_bytes=20_000, grace_s=0.05, deadline=DeadlineLimits(default_ms=2000, min_ms=10, max_ms=5000))
 
 
-async def answer_page(request: ReasonsRequest, *, request_id: str, deadline: Deadline, caller: Caller) -> ReasonsResponse:
+CUT_OFF: list[str] = []
+"""Requests whose answer was cancelled."""
+
+
+async def answer_page(
+    request: ReasonsRequest, *, request_id: str, deadline: Deadline, caller: Caller, tell: TellItem | None = None
+) -> ReasonsResponse:
     request.check_codes(VOCABULARY)
     if request.channel == "broken":
         raise ZeroDivisionError("/srv/secret/path")
@@ -41,6 +48,17 @@ async def answer_page(request: ReasonsRequest, *, request_id: str, deadline: Dea
         item_error(item.names, unknown) if item.names == "unknown" else ItemReason(product_id=item.names, status="ok", text="好")
         for item in request.items
     ]
+    if tell:
+        for at in reversed(range(len(items))):
+            tell(at, items[at])
+    if request.channel == "breaks late":
+        raise Overloaded("too many pages at once") if len(items) > 1 else ZeroDivisionError("/srv/secret/path")
+    if request.channel == "slow after the first":
+        try:
+            await asyncio.sleep(30)
+        except asyncio.CancelledError:
+            CUT_OFF.append(request_id)
+            raise
     return ReasonsResponse(request_id=request_id, bundle_id="b1", policy_version="v1", degraded=False, items=tuple(items))
 
 
@@ -271,3 +289,83 @@ def test_a_page_of_50_inline_products_with_long_descriptions_fits() -> None:
     products = [{"product": EARBUDS | {"product_id": f"p{i}", "description": "好" * 2000}} for i in range(50)]
     with TestClient(create_api(answer_page, ready=Readiness(), models=models)) as client:
         assert post(client, {"items": products}).status_code == 200
+
+
+LINES = {"Accept": "application/json;q=0.5, application/x-ndjson"}
+
+
+def lines(client: TestClient, **body: Any) -> list[dict[str, Any]]:
+    answer = client.post("/v1/reasons", json=body, headers=LINES)
+    assert answer.status_code == 200
+    assert answer.headers["content-type"] == "application/x-ndjson"
+    assert answer.headers["x-request-id"]
+    return [orjson.loads(line) for line in answer.text.splitlines()]
+
+
+def test_a_page_comes_as_lines_in_the_order_of_acceptance_and_says_where_it_ends(client: TestClient) -> None:
+    *items, end = lines(client, items=[{"product": EARBUDS}, {"product_id": "unknown"}])
+    assert [(line["index"], line["item"]["product_id"], line["item"]["status"]) for line in items] == [
+        (1, "unknown", "error"),
+        (0, "p1", "ok"),
+    ]
+    assert end == {
+        "end": {"request_id": end["end"]["request_id"], "bundle_id": "b1", "policy_version": "v1", "degraded": False, "num_items": 2}
+    }
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        ({"items": []}, 422),
+        ({"items": [{"product": EARBUDS}], "controls": {"style": "loud"}}, 422),
+        ({"items": [{"product": EARBUDS}], "channel": "busy"}, 503),
+        ({"items": [{"product": EARBUDS}], "channel": "broken"}, 500),
+    ],
+)
+def test_what_fails_before_the_first_line_fails_as_any_page_does(client: TestClient, body: Any, status: int) -> None:
+    answer = client.post("/v1/reasons", json=body, headers=LINES)
+    assert (answer.status_code, answer.headers["content-type"]) == (status, "application/problem+json")
+
+
+def test_lines_whose_first_does_not_come_in_time_are_a_504_and_cut_off(client: TestClient) -> None:
+    answer = client.post("/v1/reasons", json={"items": [{"product": EARBUDS}], "channel": "slow"}, headers=LINES | {"X-Deadline-Ms": "50"})
+    assert answer.status_code == 504
+
+
+@pytest.mark.parametrize(("num_items", "code"), [(1, "internal"), (2, "overloaded")])
+def test_what_fails_between_lines_is_the_last_line_and_tells_no_internals(client: TestClient, num_items: int, code: str) -> None:
+    found = lines(client, items=[{"product": EARBUDS | {"product_id": f"p{n}"}} for n in range(num_items)], channel="breaks late")
+    assert [line.get("index") for line in found] == [*reversed(range(num_items)), None]
+    assert found[-1]["problem"]["code"] == code
+    assert "secret" not in str(found[-1])
+
+
+def test_who_leaves_in_the_midst_of_lines_ends_the_answer() -> None:
+    app = create_api(answer_page, ready=Readiness(), models=models, limits=LIMITS)
+    body = orjson.dumps({"items": [{"product": EARBUDS}], "channel": "slow after the first"})
+    headers = [(b"content-type", b"application/json"), (b"accept", b"application/x-ndjson"), (b"x-request-id", b"leaves")]
+    scope = {"type": "http", "method": "POST", "path": "/v1/reasons", "headers": headers, "query_string": b"", "asgi": {"version": "3.0"}}
+    sent: list[Any] = []
+
+    async def talk() -> None:
+        gone = asyncio.Event()
+        asked = iter([{"type": "http.request", "body": body}])
+
+        async def receive() -> Any:
+            if (message := next(asked, None)) is not None:
+                return message
+            await gone.wait()
+            return {"type": "http.disconnect"}
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+            if message.get("body"):
+                gone.set()
+
+        async with asyncio.timeout(5):
+            await app(scope, receive, send)
+            await asyncio.sleep(0.01)
+
+    asyncio.run(talk())
+    assert b'"p1"' in sent[1]["body"]
+    assert "leaves" in CUT_OFF
