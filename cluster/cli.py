@@ -19,7 +19,9 @@ COMMANDS = {
     "jobs": "Trainings, studies and evaluations on a cluster: submit, list, logs, stop.",
     "bundle": "Bundles in a registry: list, show, verify, promote, rollback, diff.",
     "serve": "Serve a bundle on this machine over HTTP.",
+    "bench": "Send pages as a storefront does, at their own times; was a promise kept?",
     "audit": "The record of what was shown: verify, show, prune.",
+    "takedown": "What must not be shown any more: add, lift, list; every replica follows within two seconds.",
     "keys": "The key that reasons are signed with; check a saved answer.",
     "deploy": "Check a Serve config file strictly, deploy it to a cluster, wait until it runs.",
 }

@@ -104,6 +104,12 @@ class Refused(LiyouError):
     code, status = "refused", 409
 
 
+class TakenDown(Refused):
+    """Nothing is to be shown of it any more: somebody ordered so."""
+
+    code = "taken_down"
+
+
 class DigestMismatch(Refused):
     """Bytes that are not the ones their digest names: corruption or tampering."""
 

@@ -165,6 +165,13 @@ class AuditConfig(Frozen):
         return self
 
 
+class TakedownConfig(Frozen):
+    """Orders that something must not be shown any more; `liyou takedown` writes them."""
+
+    at: str | None = Field(None, description="folder, file:// or s3:// URI where the orders lie; null: none are followed")
+    every_s: float = Field(1.0, gt=0, le=60, description="seconds between two looks for a new order, one small read each")
+
+
 class ServeConfig(Frozen):
     bundle: str | None = Field(
         None,
@@ -188,6 +195,7 @@ class ServeConfig(Frozen):
     cache: CacheConfig = CacheConfig()
     signing: SigningConfig = SigningConfig()
     audit: AuditConfig = AuditConfig()
+    takedowns: TakedownConfig = TakedownConfig()
     http: HttpLimits = HttpLimits()
     answer: AnswerConfig = AnswerConfig()
     api: ApiConfig = ApiConfig()

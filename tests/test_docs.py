@@ -283,7 +283,7 @@ def asked(line: str, url: str) -> httpx2.Response:
             headers[name] = value.strip()
         elif word == "-d":
             body = next(words)
-        elif word != "-s":
+        elif word not in ("-s", "-sN"):
             target = word
     assert target.startswith("localhost:8000/"), line
     with httpx2.Client(timeout=60) as client:
@@ -338,6 +338,12 @@ def test_the_storefronts_requests_get_the_documented_answers(workplace: Workplac
         assert [item["controls"]["style"] for item in known["items"]] == ["concise", "concise"]
         assert known["items"][1]["controls"]["topic"] == "value"
         assert [item["product_id"] for item in inline["items"] + nobody["items"]] == ["a1", "p000000"]
+        (line,) = written("docs/pages.md", "curl")
+        *lines, end = [json.loads(told) for told in asked(line, url).text.splitlines()]
+        assert sorted(told["index"] for told in lines) == [0, 1]
+        assert end["end"]["num_items"] == 2
+        for told in lines:
+            assert told["item"]["status"] == "ok"
         page = {"items": [{"product_id": "nowhere"}, {"product_id": "p000000"}]}
         unknown, shown = httpx2.post(f"{url}/v1/reasons", json=page, timeout=60).json()["items"]
         assert (unknown["error"]["code"], unknown["error"]["retryable"], shown["status"]) == ("product_not_found", False, "ok")

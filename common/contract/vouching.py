@@ -8,8 +8,9 @@ from dataclasses import dataclass
 
 from common.artifacts.signing import Keyring, Signer
 from common.contract.provenance import ReasonSignature, Statement, canonical_bytes, label
+from common.contract.takedown import Standing
 from common.contract.wire import ItemReason, ReasonsResponse, Verification, VerifyRequest, VerifyResponse
-from common.errors import SignatureExpired, SignatureInvalid
+from common.errors import SignatureExpired, SignatureInvalid, TakenDown
 
 MAX_CODES = 16
 MAX_TEXT = 1000
@@ -57,14 +58,21 @@ def check_item(item: ItemReason, *, bundle_id: str, policy_version: str, keys: K
         raise SignatureExpired(f"product {item.product_id}: the signature is past its expires_at, {item.signature.expires_at}")
 
 
-def verified(answer: ReasonsResponse | VerifyRequest, *, keys: Keyring, now_s: float) -> VerifyResponse:
+def verified(answer: ReasonsResponse | VerifyRequest, *, keys: Keyring, now_s: float, standing: Standing | None = None) -> VerifyResponse:
     """Of every item, in order, whether what it says is what was signed; one that shows nothing says nothing untrue. Which items stand on a
-    page, and in which order, is not signed."""
+    page, and in which order, is not signed. `standing`: what was taken down since is not valid any more."""
     found: list[Verification] = []
     for item in answer.items:
         try:
             check_item(item, bundle_id=answer.bundle_id, policy_version=answer.policy_version, keys=keys, now_s=now_s)
+            if standing and item.text is not None and item.aigc is not None:
+                _check_standing(item.product_id, item.text, item.aigc.produce_id, standing)
             found.append(Verification(product_id=item.product_id, valid=True))
-        except (SignatureInvalid, SignatureExpired) as error:
+        except (SignatureInvalid, SignatureExpired, TakenDown) as error:
             found.append(Verification(product_id=item.product_id, valid=False, code=error.code, message=str(error)))
     return VerifyResponse(items=tuple(found))
+
+
+def _check_standing(product_id: str, text: str, produce_id: str, standing: Standing) -> None:
+    if (number := standing.of_shown(product_id=product_id, text=text, produce_id=produce_id)) is not None:
+        raise TakenDown(f"product {product_id}: it was signed, and is not to be shown any more by order {number}")

@@ -259,7 +259,7 @@ class VerifyRequest(Reply):
 class Verification(Reply):
     product_id: str
     valid: bool
-    code: str | None = Field(None, description="signature_invalid or signature_expired; null where it is valid")
+    code: str | None = Field(None, description="signature_invalid, signature_expired or taken_down; null where it is valid")
     message: str | None = None
 
 

@@ -12,9 +12,8 @@ from typing import Protocol
 from common.domain.context import Context
 from common.domain.reason import QualityVerdict, Reason
 from common.errors import BadInput, LiyouError
-from common.generation.acceptance import Accept, Template, decide
+from common.generation.acceptance import Accept, Bar, Template, decide
 from common.generation.candidates import Candidate
-from common.quality.variety import Shown
 
 ENGINE_UNAVAILABLE = "engine_unavailable"
 DEADLINE = "deadline"
@@ -42,6 +41,16 @@ class Judge(Protocol):
 
 Fill = Callable[[Context], tuple[str, QualityVerdict]]
 """A context's template and the verdict on it; what is shown when all else failed, so it does not fail."""
+
+
+class Beside(Protocol):
+    """What else is shown, and what must not be, as far as an accepted text has to do with it."""
+
+    def bars(self, context: Context, text: str) -> Bar | None:
+        """Why it is not shown, or None."""
+
+    def add(self, text: str) -> None:
+        """It is shown from now on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,11 +83,11 @@ async def answer(
     clock: Callable[[], float],
     deadline_s: float,
     policy: AnswerPolicy,
-    page: Shown | None = None,
+    beside: Beside | None = None,
     tell: Tell = _nobody,
 ) -> list[Reason]:
     """A reason for each context, in order; `deadline_s` is the reading of `clock` by which they are due (math.inf: no hurry).
-    `page`: what it shows already and what is accepted here, of which no two may read alike (`variety`); None: they may.
+    `beside`: what bars a text that was accepted; None: nothing does.
 
     An item whose writer or judge cannot be reached, that was not begun, or for which no candidate or no time was left, gets a template
     whose `degraded` says why; one that is wrong in itself (a prompt too long) gets a template with that error's code and costs its
@@ -91,7 +100,7 @@ async def answer(
         undecided: Items = []
         for index, outcome in outcomes.items():
             left_s = deadline_s - clock()
-            settled = _settled(contexts[index], outcome, fill=fill, attempts=attempts, time_left_s=left_s, policy=policy, page=page)
+            settled = _settled(contexts[index], outcome, fill=fill, attempts=attempts, time_left_s=left_s, policy=policy, beside=beside)
             if settled is None:
                 undecided.append((index, contexts[index]))
             else:
@@ -106,23 +115,27 @@ async def answer(
 
 
 def _settled(
-    context: Context, outcome: Outcome, *, fill: Fill, attempts: int, time_left_s: float, policy: AnswerPolicy, page: Shown | None
+    context: Context, outcome: Outcome, *, fill: Fill, attempts: int, time_left_s: float, policy: AnswerPolicy, beside: Beside | None
 ) -> Reason | None:
-    """The item's reason, or None: it is to be written again. What is accepted is shown on `page` from then on."""
+    """The item's reason, or None: it is to be written again."""
     if isinstance(outcome, str):
         return _template(context, outcome, fill=fill, attempts=attempts)
-    good = [at for at, verdict in enumerate(outcome.verdicts) if verdict.accepted]
+    barred = {
+        at: why
+        for at, verdict in enumerate(outcome.verdicts)
+        if beside and verdict.accepted and (why := beside.bars(context, outcome.candidates[at].text))
+    }
     decision = decide(
         outcome.verdicts,
         attempts=attempts,
         max_attempts=policy.max_attempts,
         time_left_s=time_left_s,
         expected_s=policy.expected_s,
-        alike=[at for at in good if page.has_like(outcome.candidates[at].text)] if page else (),
+        barred=barred,
     )
     if isinstance(decision, Accept):
-        if page:
-            page.add(outcome.candidates[decision.index].text)
+        if beside:
+            beside.add(outcome.candidates[decision.index].text)
         return Reason(
             text=outcome.candidates[decision.index].text,
             source="model",

@@ -10,12 +10,11 @@ from dataclasses import dataclass, field
 
 from common.domain.context import Context
 from common.domain.reason import Reason
-from common.generation.answer import Tell
-from common.quality.variety import Shown
+from common.generation.answer import Beside, Tell
 from serve_app.state.cache import Kept, Key, ReasonStore, kept, reason_of
 
-Write = Callable[[list[Context], Shown | None, Tell], Awaitable[object]]
-"""Has a reason told for each context, within the page's time; unlike what the page shows by then, where that counts."""
+Write = Callable[[list[Context], Beside, Tell], Awaitable[object]]
+"""Has a reason told for each context, within the page's time, that nothing beside it bars."""
 Flight = asyncio.Future[Kept | None]
 
 
@@ -24,25 +23,31 @@ class Gathered:
     """A page that fills, place by place, in whatever order its reasons come."""
 
     keys: Sequence[Key]
-    shown: Shown | None
-    """None: reasons of the page may read alike"""
+    contexts: Mapping[Key, Context]
+    beside: Beside
     tell: Tell
     reasons: dict[int, Reason] = field(default_factory=dict)
     alike: dict[int, Reason] = field(default_factory=dict)
     """what was written for other pages, and reads like something that this one shows"""
+    taken_down: bool = False
+    """whether something that was written for other pages must not be shown any more"""
 
     def missing(self) -> list[Key]:
         """Without a reason, each once, in the page's order."""
         return list(dict.fromkeys(key for at, key in enumerate(self.keys) if at not in self.reasons and at not in self.alike))
 
     def take(self, key: Key, reason: Reason, *, ours: bool = False) -> None:
-        """`ours`: written for this page, and shown on it already; another place that asks for the same would only repeat it."""
+        """`ours`: written for this page, and among what it shows already; another place that asks for the same would only repeat it."""
         for at in [at for at, own in enumerate(self.keys) if own == key and at not in self.reasons and at not in self.alike]:
-            if not ours and reason.source != "template" and self.shown is not None:
-                if self.shown.has_like(reason.text):
+            if not ours and reason.source != "template":
+                why = self.beside.bars(self.contexts[key], reason.text)
+                if why == "taken_down":
+                    self.taken_down = True
+                    continue
+                if why == "too_alike":
                     self.alike[at] = reason
                     continue
-                self.shown.add(reason.text)
+                self.beside.add(reason.text)
             self.put(at, reason)
             ours = False
 
@@ -71,24 +76,25 @@ class Cached:
         keys: Sequence[Key],
         *,
         write: Write,
-        shown: Shown | None,
+        beside: Beside,
         left_s: Callable[[], float],
         tell: Tell,
     ) -> list[Reason]:
         """A reason for each context, in order, each told as soon as it is there. What another page is writing is waited for, as long as
         `left_s` (the time that is left after one more round of writing); where nothing comes of that it is written here, so that nobody
-        gets a template for another's trouble. What was written for another page and reads like something in `shown` is written anew."""
-        by_key, page, in_time = dict(zip(keys, contexts, strict=True)), Gathered(keys, shown, tell), True
+        gets a template for another's trouble. What was written for another page and is barred here is written anew."""
+        by_key = dict(zip(keys, contexts, strict=True))
+        page, in_time = Gathered(keys, by_key, beside, tell), True
         for key, reason in (await self._found(by_key)).items():
             page.take(key, reason)
         while missing := page.missing():
             flights = {key: self._flights[key] for key in missing if key in self._flights}
-            if flights and not in_time:
-                await write([by_key[key] for key in missing], shown, lambda at, reason: page.take(missing[at], reason, ours=True))
+            if page.taken_down or (flights and not in_time):
+                await self._write_here(missing, page, write)
                 break
-            joined = [asyncio.ensure_future(_join(flight, page, key, by_key[key], left_s())) for key, flight in flights.items()]
+            joined = [asyncio.ensure_future(_join(flight, page, key, left_s())) for key, flight in flights.items()]
             try:
-                await self._lead([key for key in missing if key not in flights], by_key, write, page)
+                await self._lead([key for key in missing if key not in flights], page, write)
                 in_time = all(await asyncio.gather(*joined))
             finally:
                 for one in joined:
@@ -99,7 +105,19 @@ class Cached:
     async def _found(self, contexts: Mapping[Key, Context]) -> dict[Key, Reason]:
         return {key: reason_of(entry, contexts[key]) for key, entry in (await self._store.get(list(contexts))).items()}
 
-    async def _lead(self, keys: list[Key], contexts: Mapping[Key, Context], write: Write, page: Gathered) -> None:
+    async def _write_here(self, keys: list[Key], page: Gathered, write: Write) -> None:
+        """For nobody else, whatever is written elsewhere."""
+        fresh: dict[Key, Kept] = {}
+
+        def take(at: int, reason: Reason) -> None:
+            if reason.source == "model":
+                fresh[keys[at]] = kept(reason)
+            page.take(keys[at], reason, ours=True)
+
+        await write([page.contexts[key] for key in keys], page.beside, take)
+        self._later(self._keep(fresh))
+
+    async def _lead(self, keys: list[Key], page: Gathered, write: Write) -> None:
         """Writes `keys` for this page and whoever waits for them, who have each as soon as it is accepted."""
         if not keys:
             return
@@ -114,11 +132,11 @@ class Cached:
             page.take(keys[at], reason, ours=True)
 
         try:
-            await write([contexts[key] for key in keys], page.shown, land)
+            await write([page.contexts[key] for key in keys], page.beside, land)
         finally:
             for key in keys:
                 self._land(key, flights, None)
-            self._later(self._keep(fresh))
+            self._later(self._keep(fresh, landed=list(fresh)))
 
     def _land(self, key: Key, flights: Mapping[Key, Flight], entry: Kept | None) -> None:
         """Once. A flight that brings something is over when that can be found in the store: nobody writes a text again in between."""
@@ -128,13 +146,13 @@ class Cached:
         if entry is None:
             del self._flights[key]
 
-    async def _keep(self, fresh: dict[Key, Kept]) -> None:
+    async def _keep(self, fresh: dict[Key, Kept], *, landed: Sequence[Key] = ()) -> None:
         try:
             if fresh:
                 await self._store.put(fresh)
         finally:
-            for key in fresh:
-                self._flights.pop(key, None)
+            for key in landed:
+                del self._flights[key]
 
     def _later(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.create_task(work)
@@ -150,9 +168,9 @@ class Cached:
         here = {_beside(page.keys[at], number, others): at for number, at in enumerate(sorted(page.alike))}
         fresh: dict[Key, Kept] = {}
         for key, reason in (await self._found({key: contexts[at] for key, at in here.items()})).items():
-            if page.shown is not None:
-                page.shown.add(reason.text)
-            page.put(here[key], reason)
+            if page.beside.bars(contexts[here[key]], reason.text) is None:
+                page.beside.add(reason.text)
+                page.put(here[key], reason)
 
         missing = [key for key, at in here.items() if at not in page.reasons]
 
@@ -163,7 +181,7 @@ class Cached:
             page.put(at, reason if reason.source == "model" else page.alike[at])
 
         if missing:
-            await write([contexts[here[key]] for key in missing], page.shown, take)
+            await write([contexts[here[key]] for key in missing], page.beside, take)
             self._later(self._keep(fresh))
 
 
@@ -172,12 +190,12 @@ def _beside(key: Key, number: int, others: Iterable[str]) -> Key:
     return hashlib.sha256("\n".join([key, str(number), *sorted(others)]).encode()).hexdigest()
 
 
-async def _join(flight: Flight, page: Gathered, key: Key, context: Context, left_s: float) -> bool:
+async def _join(flight: Flight, page: Gathered, key: Key, left_s: float) -> bool:
     """Whether another page's flight ended in time; what it brought is taken."""
     try:
         entry = await asyncio.wait_for(asyncio.shield(flight), max(0.0, left_s))
     except TimeoutError:
         return False
     if entry is not None:
-        page.take(key, reason_of(entry, context))
+        page.take(key, reason_of(entry, page.contexts[key]))
     return True

@@ -1,6 +1,7 @@
 """What HTTP requests reach: the API, the page, and the calls to the other deployments. Holds no model and imports no torch."""
 
 import asyncio
+import logging
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -11,6 +12,7 @@ from fastapi import FastAPI
 from ray.serve.handle import DeploymentHandle
 
 from common.contract.deadline import Deadline
+from common.contract.takedown import Standing
 from common.contract.wire import ItemReason, ModelsResponse, ReasonsRequest, ReasonsResponse
 from common.domain.context import Context
 from common.domain.reason import QualityVerdict
@@ -31,7 +33,9 @@ from serve_app.state.audit import open_audit
 from serve_app.state.cache import open_store
 from serve_app.state.keys import read_keys
 from serve_app.state.live import Live, locate_bundle, read_live
+from serve_app.state.takedown import open_takedowns
 
+log = logging.getLogger("ray.serve")
 Handle = DeploymentHandle[object]
 READY_TIMEOUT_S = 2.0
 
@@ -48,6 +52,7 @@ class Ingress:
         self.audit = open_audit(config.audit, signer=voucher.signer if voucher else None)
         self.doors = open_doors(config.doors)
         self.store = open_store(config.cache)
+        self.takedowns = open_takedowns(config.takedowns, clock=time.monotonic)
         self.page = Page(
             live=self.live,
             hops=self.hops,
@@ -58,6 +63,7 @@ class Ingress:
             clock=time.monotonic,
             voucher=voucher,
             cached=Cached(self.store) if self.store else None,
+            standing=self._standing,
         )
 
     def __serve_build_asgi_app__(self) -> FastAPI:
@@ -69,6 +75,7 @@ class Ingress:
             limits=self.config.http,
             keys=self.keys,
             doors=self.doors,
+            standing=self._standing,
             lifespan=self.running,
             echo_request_id=False,
         )
@@ -101,13 +108,27 @@ class Ingress:
         """Serve leaves it before it stops a replica: what was shown is on record before that is gone."""
         audit = self.audit
         auditing = asyncio.create_task(audit.run(every_s=self.config.audit.flush_s)) if audit else None
+        every_s = self.config.takedowns.every_s
+        following = asyncio.create_task(self.takedowns.run(every_s=every_s, on_new=self._purge)) if self.takedowns else None
         yield
+        if following is not None:
+            following.cancel()
         if audit is not None and auditing is not None:
             auditing.cancel()
             await audit.close()
         await self.doors.close()
         if self.store is not None:
             await self.store.close()
+
+    def _standing(self) -> Standing:
+        return self.takedowns.standing if self.takedowns else Standing()
+
+    async def _purge(self) -> None:
+        """What is kept is looked at before it is shown in any case; this is for what must not be kept either."""
+        if self.store is not None:
+            standing = self._standing()
+            if gone := await self.store.purge(lambda text: standing.of_text(text) is not None):
+                log.warning("takedowns: %d texts were taken out of the cache", gone)
 
     async def ready(self) -> str | None:
         end_s = time.monotonic() + READY_TIMEOUT_S

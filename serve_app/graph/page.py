@@ -14,13 +14,14 @@ from typing import Protocol
 
 from common.contract.deadline import Deadline
 from common.contract.provenance import Statement, label
+from common.contract.takedown import Standing
 from common.contract.vouching import Voucher
 from common.contract.wire import ItemReason, ReasonsRequest, ReasonsResponse, evidence_of, item_error, verdict_of
 from common.domain.context import Context
 from common.domain.product import Product
-from common.domain.reason import QualityVerdict, Reason
-from common.errors import DeadlineExceeded, ProductNotFound, Refused, Unavailable
-from common.generation.answer import AnswerPolicy, Items, Tell, Write, Written, answer
+from common.domain.reason import QualityVerdict, Reason, Source
+from common.errors import DeadlineExceeded, ProductNotFound, Refused, TakenDown, Unavailable
+from common.generation.answer import AnswerPolicy, Beside, Items, Tell, Write, Written, answer
 from common.generation.candidates import Candidate
 from common.generation.template import fill_if_lawful
 from common.quality.variety import Shown
@@ -28,11 +29,13 @@ from common.quality.verdict import Checker
 from serve_app.graph.admission import Tenant
 from serve_app.graph.cached import Cached
 from serve_app.graph.features_deployment import resolve_codes
+from serve_app.graph.showing import Showing
 from serve_app.http.lines import TellItem
 from serve_app.state.cache import cache_key
 from serve_app.state.live import Live
 
 SANDBOX = "sandbox"
+TAKEN_DOWN = "taken_down"
 LeftS = Callable[[], float]
 """Seconds a hop may still take; asked again at each attempt."""
 
@@ -80,6 +83,8 @@ class Page:
     """None: every item is written anew."""
     voucher: Voucher | None = None
     """None: reasons are not signed."""
+    standing: Callable[[], Standing] = Standing
+    """orders of takedown as they stand"""
     now: Callable[[], float] = time.time
     """what the calendar says, for how long a signature stands"""
 
@@ -109,11 +114,15 @@ class Page:
             missing = "features_unavailable"
         items = {at: entry for at, entry in enumerate(found) if isinstance(entry, ItemReason)}
         contexts = {at: entry for at, entry in enumerate(found) if isinstance(entry, Context)}
-        if missing is None and not contexts:
+        if not contexts and missing is None:
             raise unknown_page(found)
         if not contexts:
             late = asking.left_s() <= 0
             raise (DeadlineExceeded if late else Unavailable)("products could not be looked up in time; send them inline, or try again")
+        for at, context in list(contexts.items()):
+            if (taken_down := self._taken_down(context.product)) is not None:
+                items[at] = taken_down
+                del contexts[at]
         if missing is None and sandbox:
             missing = SANDBOX
         if tell:
@@ -124,7 +133,7 @@ class Page:
 
         def take(number: int, reason: Reason) -> None:
             at = places[number]
-            items[at] = self._item(contexts[at].product, reason)
+            items[at] = self._item(contexts[at], reason)
             if tell:
                 tell(at, items[at])
 
@@ -145,10 +154,10 @@ class Page:
         )
 
     async def _reasons(self, contexts: list[Context], asking: "_Asking", tell: Tell) -> None:
-        shown = Shown() if self.varied else None
+        beside = Showing(self.standing, self._content_of, Shown() if self.varied else None)
         written = partial(self._written_one_by_one if asking.one_by_one else self._written, asking=asking)
         if self.cached is None:
-            await written(contexts, shown, tell)
+            await written(contexts, beside, tell)
             return
         key = partial(
             cache_key,
@@ -159,15 +168,15 @@ class Page:
         )
         keys = [key(context) for context in contexts]
         left_s = lambda: asking.left_s() - self.policy.expected_s  # noqa: E731
-        await self.cached.answer(contexts, keys, write=written, shown=shown, left_s=left_s, tell=tell)
+        await self.cached.answer(contexts, keys, write=written, beside=beside, left_s=left_s, tell=tell)
 
-    async def _written(self, contexts: list[Context], shown: Shown | None, tell: Tell, *, asking: "_Asking") -> None:
+    async def _written(self, contexts: list[Context], beside: Beside, tell: Tell, *, asking: "_Asking") -> None:
         async def write(items: Items, *, k: int, attempt: int) -> list[Written]:
             return await self._write([context for _, context in items], k=k, attempt=attempt, asking=asking)
 
-        await self._answer(contexts, write, shown, tell, asking=asking)
+        await self._answer(contexts, write, beside, tell, asking=asking)
 
-    async def _written_one_by_one(self, contexts: list[Context], shown: Shown | None, tell: Tell, *, asking: "_Asking") -> None:
+    async def _written_one_by_one(self, contexts: list[Context], beside: Beside, tell: Tell, *, asking: "_Asking") -> None:
         """Each item has its own rounds beside the others'; the first is one call for all, of which each part is taken as it comes."""
         first: list[asyncio.Future[Written]] = [asyncio.get_running_loop().create_future() for _ in contexts]
 
@@ -193,7 +202,7 @@ class Page:
                 # Somebody on this page is wrong in itself. Asked one by one, each fares as it would have fared alone.
                 return await self._write([contexts[at]], k=k, attempt=attempt, asking=asking)
 
-            await self._answer([contexts[at]], write, shown, lambda _, reason: tell(at, reason), asking=asking)
+            await self._answer([contexts[at]], write, beside, lambda _, reason: tell(at, reason), asking=asking)
 
         tasks = [asyncio.ensure_future(begin()), *(asyncio.ensure_future(alone(at)) for at in range(len(contexts)))]
         try:
@@ -206,7 +215,7 @@ class Page:
     async def _write(self, contexts: list[Context], *, k: int, attempt: int, asking: "_Asking") -> list[Written]:
         return await self.hops.write(contexts, k=k, attempt=attempt, tenant=asking.tenant, left_s=asking.left_s)
 
-    async def _answer(self, contexts: list[Context], write: Write, shown: Shown | None, tell: Tell, *, asking: "_Asking") -> None:
+    async def _answer(self, contexts: list[Context], write: Write, beside: Beside, tell: Tell, *, asking: "_Asking") -> None:
         async def judge(contexts: list[Context], candidates: list[list[Candidate]]) -> list[list[QualityVerdict]]:
             return await self.hops.judge(contexts, candidates, left_s=asking.left_s)
 
@@ -218,7 +227,7 @@ class Page:
             clock=self.clock,
             deadline_s=asking.deadline.at_s,
             policy=self.policy,
-            page=shown,
+            beside=beside,
             tell=tell,
         )
 
@@ -241,21 +250,18 @@ class Page:
         text, verdict = fill_if_lawful(context, checker=self.checker)
         return Reason(text=text, source="template", controls=context.controls, verdict=verdict, degraded=degraded)
 
-    def _item(self, product: Product, reason: Reason) -> ItemReason:
-        if not reason.text:
+    def _item(self, context: Context, reason: Reason) -> ItemReason:
+        """Orders of takedown are looked at last, whatever the text came from: one may have come while it was written."""
+        product, standing = context.product, self.standing()
+        if (taken_down := self._taken_down(product)) is not None:
+            return taken_down
+        if reason.source != "template" and self._barred(context, reason):
+            reason = self._template(context, degraded=TAKEN_DOWN)
+        if not reason.text or standing.of_text(reason.text) is not None:
             return item_error(
                 product.product_id, Refused("neither a candidate nor a template passed the checks for this product and its codes")
             )
-        stated = Statement(
-            product_id=product.product_id,
-            revision=product.revision,
-            text=reason.text,
-            source=reason.source,
-            controls=reason.controls,
-            bundle_id=self.live.manifest.bundle_id,
-            policy_version=self.live.pack.policy_version,
-            producer=self.producer,
-        )
+        stated = self._stated(context, reason.text, source=reason.source)
         return ItemReason(
             product_id=product.product_id,
             status="ok",
@@ -270,6 +276,30 @@ class Page:
             attempts=reason.attempts,
             degraded=reason.degraded,
         )
+
+    def _stated(self, context: Context, text: str, *, source: Source) -> Statement:
+        return Statement(
+            product_id=context.product.product_id,
+            revision=context.product.revision,
+            text=text,
+            source=source,
+            controls=context.controls,
+            bundle_id=self.live.manifest.bundle_id,
+            policy_version=self.live.pack.policy_version,
+            producer=self.producer,
+        )
+
+    def _content_of(self, context: Context, text: str) -> str:
+        return label(self._stated(context, text, source="model")).produce_id
+
+    def _barred(self, context: Context, reason: Reason) -> bool:
+        return Showing(self.standing, self._content_of, None).bars(context, reason.text) is not None
+
+    def _taken_down(self, product: Product) -> ItemReason | None:
+        number = self.standing().of_product(product)
+        if number is None:
+            return None
+        return item_error(product.product_id, TakenDown(f"nothing is said of this product by order {number}; `liyou takedown list` has it"))
 
 
 def unknown_page(items: Sequence[Context | ItemReason]) -> ProductNotFound:

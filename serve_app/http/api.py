@@ -17,6 +17,7 @@ from common.artifacts.signing import Keyring
 from common.contract import problems
 from common.contract.deadline import HEADER as DEADLINE_HEADER
 from common.contract.deadline import Deadline, parse_deadline_ms
+from common.contract.takedown import Standing
 from common.contract.vouching import verified
 from common.contract.wire import Health, KeysResponse, ModelsResponse, ReasonsRequest, ReasonsResponse, VerifyRequest, VerifyResponse
 from common.errors import BadInput, DeadlineExceeded, LiyouError, RateLimited, Unauthorised, Unavailable
@@ -58,13 +59,15 @@ def create_api(
     limits: HttpLimits | None = None,
     keys: Keyring | None = None,
     doors: Doors | None = None,
+    standing: Callable[[], Standing] = Standing,
     clock: Callable[[], float] = time.monotonic,
     now: Callable[[], float] = time.time,
     echo_request_id: bool = True,
     lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]] | None = None,
 ) -> FastAPI:
     """`ready` says in a sentence what is missing, or None. `keys`: whose signatures under reasons count, the one that signs first. `doors`:
-    who may ask, None: anybody. `now` is the calendar's. `echo_request_id` is off where a proxy in front echoes the header itself."""
+    who may ask, None: anybody. `standing`: orders of takedown. `now` is the calendar's. `echo_request_id` is off where a proxy in front
+    echoes the header itself."""
     bounds = limits or HttpLimits()
     keyring = keys or Keyring(())
     entry = doors or Doors(None, Counters(None, local_share=1, now=now), now=now)
@@ -109,7 +112,7 @@ def create_api(
                 asked = parsed(await read_json(request, limits=bounds), VerifyRequest)
         except TimeoutError as error:
             raise DeadlineExceeded(f"the body was not complete within {bounds.deadline.default_ms} ms") from error
-        return json_response(verified(asked, keys=keyring, now_s=now()))
+        return json_response(verified(asked, keys=keyring, now_s=now(), standing=standing()))
 
     @app.get("/v1/keys", response_model=KeysResponse, summary="Public keys of the signatures under reasons, as a JSON Web Key Set")
     async def list_keys() -> Response:

@@ -10,7 +10,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Protocol
 
@@ -28,6 +28,7 @@ from serve_app.state.secret import read_redis, read_secret
 
 log = logging.getLogger("ray.serve")
 
+PURGED_AT_ONCE = 500
 COMMON = Path(__file__).resolve().parents[2] / "common"
 Key = str
 
@@ -50,6 +51,9 @@ class ReasonStore(Protocol):
     async def get(self, keys: Sequence[Key]) -> dict[Key, Kept]: ...
 
     async def put(self, entries: Mapping[Key, Kept]) -> None: ...
+
+    async def purge(self, taken_down: Callable[[str], bool]) -> int:
+        """Forgets texts; how many."""
 
     async def close(self) -> None: ...
 
@@ -80,6 +84,12 @@ class MemoryStore:
     async def put(self, entries: Mapping[Key, Kept]) -> None:
         self._entries.update({key: entry.model_dump_json() for key, entry in entries.items()})
 
+    async def purge(self, taken_down: Callable[[str], bool]) -> int:
+        gone = [key for key, told in self._entries.items() if taken_down(Kept.model_validate_json(told).text)]
+        for key in gone:
+            self._entries.pop(key, None)
+        return len(gone)
+
     async def close(self) -> None:
         self._entries.clear()
 
@@ -108,6 +118,19 @@ class RedisStore:
             pipe.set(_named(key), self._sealed(key, kept), px=int(self._lifetime_s * 1000))
         with suppress(RedisGone):
             await self._link.ask(pipe.execute)
+
+    async def purge(self, taken_down: Callable[[str], bool]) -> int:
+        gone, cursor = 0, 0
+        with suppress(RedisGone):
+            while True:
+                cursor, names = await self._link.ask(partial(self._redis.scan, cursor, match=_named("*"), count=PURGED_AT_ONCE))
+                keys = [name.decode().removeprefix(_named("")) for name in names if isinstance(name, bytes)]
+                bad = [_named(key) for key, entry in (await self.get(keys)).items() if taken_down(entry.text)]
+                if bad:
+                    gone += await self._link.ask(partial(self._redis.delete, *bad))
+                if not cursor:
+                    break
+        return gone
 
     async def close(self) -> None:
         await self._link.close()

@@ -1,5 +1,6 @@
 import asyncio
 import math
+from collections.abc import Sequence
 
 import pytest
 from hypothesis import given
@@ -9,6 +10,7 @@ from common.domain.context import Context
 from common.domain.product import Product
 from common.domain.reason import CheckResult, QualityVerdict, Reason
 from common.errors import BundleMismatch, PromptTooLong, Unavailable
+from common.generation.acceptance import Bar
 from common.generation.answer import AnswerPolicy, Fill, answer
 from common.generation.candidates import Candidate
 from common.quality.variety import Shown
@@ -51,7 +53,7 @@ class Model:
         return verdict((int(attempt), int(number)) in self.good.get(product_id, set()), score=0.1 * int(number))
 
 
-def run(contexts, model, *, clock=lambda: 0.0, deadline_s=math.inf, fill: Fill = fill, page=None, tell=None, **policy) -> list[Reason]:
+def run(contexts, model, *, clock=lambda: 0.0, deadline_s=math.inf, fill: Fill = fill, beside=None, tell=None, **policy) -> list[Reason]:
     settings = AnswerPolicy(**{"k": 3, "max_attempts": 2, "expected_s": 0.5} | policy)
     return asyncio.run(
         answer(
@@ -62,7 +64,7 @@ def run(contexts, model, *, clock=lambda: 0.0, deadline_s=math.inf, fill: Fill =
             clock=clock,
             deadline_s=deadline_s,
             policy=settings,
-            page=page,
+            beside=beside,
             **({"tell": tell} if tell else {}),
         )
     )
@@ -206,12 +208,25 @@ class Says(Model):
         return [[verdict(True, score=0.1 * at) for at, _ in enumerate(own)] for own in candidates]
 
 
+class Beside:
+    """A page on which no two texts read alike, and from which some were taken down."""
+
+    def __init__(self, *texts: str, down: Sequence[str] = ()) -> None:
+        self.shown, self.down = Shown(texts), down
+
+    def bars(self, context: Context, text: str) -> Bar | None:
+        return "taken_down" if text in self.down else "too_alike" if self.shown.has_like(text) else None
+
+    def add(self, text: str) -> None:
+        self.shown.add(text)
+
+
 LASTING, QUIET, LIGHT = "续航30小时，通勤够用。", "降噪安静，听歌不吵。", "机身很轻，戴着不累。"
 
 
 def test_a_varied_page_takes_the_next_best_writes_again_and_says_when_all_are_alike():
     model = Says([QUIET, LASTING], [LASTING, LIGHT])
-    reasons = run([context(n) for n in range(4)], model, page=Shown())
+    reasons = run([context(n) for n in range(4)], model, beside=Beside())
     assert [(r.text, r.attempts, r.degraded) for r in reasons] == [
         (LASTING, 1, None),
         (QUIET, 1, None),
@@ -222,9 +237,16 @@ def test_a_varied_page_takes_the_next_best_writes_again_and_says_when_all_are_al
 
 
 def test_what_a_page_shows_already_counts_too():
-    page = Shown([LASTING])
-    assert [reason.text for reason in run([context(1)], Says([QUIET, LASTING]), max_attempts=1, page=page)] == [QUIET]
-    assert page.has_like(QUIET), "and what is accepted counts from then on"
+    page = Beside(LASTING)
+    assert [reason.text for reason in run([context(1)], Says([QUIET, LASTING]), max_attempts=1, beside=page)] == [QUIET]
+    assert page.bars(context(2), QUIET) == "too_alike", "and what is accepted counts from then on"
+
+
+def test_what_was_taken_down_is_not_shown_and_the_next_best_is():
+    beside = Beside(down=[LASTING])
+    assert [reason.text for reason in run([context(1)], Says([QUIET, LASTING]), max_attempts=1, beside=beside)] == [QUIET]
+    (reason,) = run([context(1)], Says([LASTING]), max_attempts=1, beside=Beside(down=[LASTING]))
+    assert (reason.source, reason.degraded) == ("template", "taken_down")
 
 
 def test_an_item_that_was_not_begun_says_so_and_is_not_asked_for_again():

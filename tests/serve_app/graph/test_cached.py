@@ -6,14 +6,17 @@ from typing import Any
 
 import pytest
 
+from common.contract.takedown import Standing, Takedown
 from common.domain.context import Context
 from common.domain.product import Product
 from common.domain.reason import QualityVerdict, Reason
-from common.generation.answer import Tell
+from common.generation.answer import Beside, Tell
 from common.quality.variety import Shown
 from serve_app.graph.cached import Cached
+from serve_app.graph.showing import Showing
 from serve_app.state.cache import MemoryStore
 
+NOTHING = Showing(Standing, lambda context, text: "", None)
 VERDICT = QualityVerdict(accepted=True, score=0.5, checks={})
 CONTEXTS = {name: Context(product=Product(product_id=name, title=name, category="耳机")) for name in "abc"}
 
@@ -29,7 +32,7 @@ class Writer:
         self.error: Exception | None = None
         self.offers: list[str] = []
 
-    async def __call__(self, contexts: list[Context], shown: Shown | None, tell: Tell) -> None:
+    async def __call__(self, contexts: list[Context], beside: Beside, tell: Tell) -> None:
         names = [context.product.product_id for context in contexts]
         self.asked += names
         source, error = self.source, self.error
@@ -38,9 +41,9 @@ class Writer:
             raise error
         degraded = "engine_unavailable" if source == "template" else None
         for at in reversed(range(len(names))):
-            text = next((offer for offer in self.offers if shown is None or not shown.has_like(offer)), names[at])
-            if shown and source == "model":
-                shown.add(text)
+            text = next((offer for offer in self.offers if not beside.bars(contexts[at], offer)), names[at])
+            if source == "model":
+                beside.add(text)
             tell(at, Reason(text=text, source=source, controls={}, verdict=VERDICT, degraded=degraded))
 
 
@@ -54,11 +57,13 @@ def run(scene: Callable[[Cached, Writer], Awaitable[None]]) -> None:
     asyncio.run(played())
 
 
-async def ask(cached: Cached, writer: Writer, names: str, *, left_s: float = 5.0, varied: bool = False) -> list[tuple[str, str]]:
+async def ask(
+    cached: Cached, writer: Writer, names: str, *, left_s: float = 5.0, varied: bool = False, standing: Standing | None = None
+) -> list[tuple[str, str]]:
     contexts = [CONTEXTS[name] for name in names]
     told: dict[int, Reason] = {}
-    shown = Shown() if varied else None
-    reasons = await cached.answer(contexts, list(names), write=writer, shown=shown, left_s=lambda: left_s, tell=told.__setitem__)
+    beside = Showing(lambda: standing or Standing(), lambda context, text: f"content of {text}", Shown() if varied else None)
+    reasons = await cached.answer(contexts, list(names), write=writer, beside=beside, left_s=lambda: left_s, tell=told.__setitem__)
     assert reasons == [told[at] for at in range(len(names))]
     await asyncio.sleep(0)
     return [(reason.text, reason.source) for reason in reasons]
@@ -183,13 +188,13 @@ def test_who_waits_has_an_item_when_it_is_accepted_and_not_when_the_other_page_i
     async def scene(cached: Cached, writer: Writer) -> None:
         gate = asyncio.Event()
 
-        async def first_b_then_long_nothing(contexts: list[Context], shown: Shown | None, tell: Tell) -> None:
+        async def first_b_then_long_nothing(contexts: list[Context], beside: Beside, tell: Tell) -> None:
             tell(1, Reason(text="b", source="model", controls={}, verdict=VERDICT))
             await gate.wait()
             tell(0, Reason(text="a", source="model", controls={}, verdict=VERDICT))
 
         page = [CONTEXTS["a"], CONTEXTS["b"]]
-        slow = cached.answer(page, ["a", "b"], write=first_b_then_long_nothing, shown=None, left_s=lambda: 5.0, tell=lambda *_: None)
+        slow = cached.answer(page, ["a", "b"], write=first_b_then_long_nothing, beside=NOTHING, left_s=lambda: 5.0, tell=lambda *_: None)
         first = asyncio.create_task(slow)
         await asyncio.sleep(0)
         assert await ask(cached, writer, "b") == [("b", "cache")]
@@ -197,5 +202,26 @@ def test_who_waits_has_an_item_when_it_is_accepted_and_not_when_the_other_page_i
         gate.set()
         await first
         assert writer.asked == []
+
+    run(scene)
+
+
+@pytest.mark.parametrize(("kind", "value"), [("phrase", LASTING), ("content", f"content of {LASTING}")])
+def test_what_was_taken_down_is_not_shown_again_from_store_or_flight_and_is_written_anew(kind: str, value: str) -> None:
+    down = Standing().after([Takedown.model_validate({"kind": kind, "value": value, "by": "law", "at": "2026-11-30T00:00:00Z"})])
+
+    async def scene(cached: Cached, writer: Writer) -> None:
+        writer.offers = [LASTING, QUIET]
+        assert await ask(cached, writer, "a") == [(LASTING, "model")]
+        assert await ask(cached, writer, "a", standing=down) == [(QUIET, "model")]
+        assert await ask(cached, writer, "a", standing=down) == [(QUIET, "cache")]
+        writer.gate.clear()
+        flight = asyncio.create_task(ask(cached, writer, "b"))
+        await asyncio.sleep(0.01)
+        joined = asyncio.create_task(ask(cached, writer, "b", standing=down))
+        await asyncio.sleep(0.01)
+        writer.gate.set()
+        assert await flight == [(LASTING, "model")]
+        assert await joined == [(QUIET, "model")]
 
     run(scene)

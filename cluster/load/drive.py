@@ -1,0 +1,106 @@
+"""Sends a plan and notes what came of each page. A page that is due waits for no answer, so a slow server gets no less to do."""
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import httpx2
+import orjson
+from pydantic import ValidationError
+
+from cluster.load.plan import Page
+from common.contract.deadline import HEADER
+from common.contract.wire import ReasonsResponse
+
+GRACE_S = 5.0
+"""How long past its deadline an answer is still waited for: that it came so late has to be seen."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """Times in seconds after the start. `late_s`: how long after its moment a page was sent, which is the driver's own fault."""
+
+    at_s: float
+    late_s: float
+    latency_s: float
+    """from the moment at which it was due, so that what waits in the driver is not called quick"""
+    num_items: int
+    status: int
+    """0: no answer at all"""
+    sources: tuple[str, ...] = ()
+    """of each item: model, cache, template or error"""
+    degraded: tuple[str, ...] = ()
+    """why templates were shown"""
+    error: str = ""
+    request_id: str = ""
+
+
+async def drive(
+    pages: Sequence[Page],
+    *,
+    url: str,
+    key: str | None,
+    deadline_ms: int,
+    on_done: Callable[[int], None] = lambda done: None,
+    clock: Callable[[], float] = time.monotonic,
+) -> list[Outcome]:
+    """An outcome for each page, in the plan's order."""
+    headers = {"Content-Type": "application/json", HEADER: str(deadline_ms)} | ({"Authorization": f"Bearer {key}"} if key else {})
+    bodies = [_body(page) for page in pages]
+    limits = httpx2.Limits(max_connections=None, max_keepalive_connections=None)
+    done = 0
+    async with httpx2.AsyncClient(base_url=url.rstrip("/"), headers=headers, limits=limits, timeout=deadline_ms / 1000 + GRACE_S) as client:
+        started_s = clock()
+
+        async def send(page: Page, body: bytes) -> Outcome:
+            nonlocal done
+            sent_s = clock() - started_s
+            try:
+                response = await client.post("/v1/reasons", content=body)
+                outcome = _read(response, page, sent_s=sent_s, ended_s=clock() - started_s)
+            except httpx2.TransportError as error:
+                ended_s = clock() - started_s
+                told = f"{type(error).__name__}: {error}"
+                outcome = Outcome(page.at_s, sent_s - page.at_s, ended_s - page.at_s, len(page.items), 0, error=told)
+            done += 1
+            on_done(done)
+            return outcome
+
+        running = []
+        for page, body in zip(pages, bodies, strict=True):
+            await asyncio.sleep(max(0.0, started_s + page.at_s - clock()))
+            running.append(asyncio.ensure_future(send(page, body)))
+        return list(await asyncio.gather(*running))
+
+
+def _body(page: Page) -> bytes:
+    return orjson.dumps({"items": page.items} | ({"user": {"user_id": page.user}} if page.user else {}))
+
+
+def _read(response: httpx2.Response, page: Page, *, sent_s: float, ended_s: float) -> Outcome:
+    latency_s, late_s, request_id = ended_s - page.at_s, sent_s - page.at_s, response.headers.get("x-request-id", "")
+    if response.status_code != 200:
+        try:
+            told = str(orjson.loads(response.content)["code"])
+        except (orjson.JSONDecodeError, KeyError, TypeError):
+            told = f"no problem document: {response.text:.100}"
+        return Outcome(page.at_s, late_s, latency_s, len(page.items), response.status_code, error=told, request_id=request_id)
+    try:
+        answer = ReasonsResponse.model_validate_json(response.content)
+    except ValidationError as error:
+        return Outcome(
+            page.at_s, late_s, latency_s, len(page.items), 200, error=f"no page of reasons: {error!s:.100}", request_id=request_id
+        )
+    lost = len(page.items) - len(answer.items)
+    return Outcome(
+        page.at_s,
+        late_s,
+        latency_s,
+        len(page.items),
+        200,
+        sources=tuple(item.source or "error" for item in answer.items),
+        degraded=tuple(item.degraded for item in answer.items if item.degraded),
+        error=f"{lost} items were not answered" if lost else "",
+        request_id=answer.request_id,
+    )

@@ -1,0 +1,88 @@
+"""Which orders of takedown stand, followed in storage: a replica asks for the next number once in a while, and finds it or nothing.
+
+Storage that does not answer changes nothing of what is known; how long ago it last did is told. A replica that has never read the orders
+does not start: it could show what was taken down long ago.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+
+from pydantic import ValidationError
+
+from common.artifacts.storage import Storage, open_storage
+from common.contract.takedown import Order, Standing, read_order
+from common.errors import AlreadyExists, ArtifactNotFound, LiyouError, Tampered
+from serve_app.config import TakedownConfig
+
+log = logging.getLogger("ray.serve")
+
+
+TRIES = 5
+
+
+def key_of(number: int) -> str:
+    return f"takedowns/{number:08d}.json"
+
+
+class Takedowns:
+    def __init__(self, storage: Storage, *, clock: Callable[[], float]) -> None:
+        """Raises StorageUnreachable, or Tampered for an order that is none."""
+        self._storage, self._clock = storage, clock
+        self.standing = read_orders(storage, Standing())
+        self._read_s = clock()
+
+    @property
+    def stale_s(self) -> float:
+        """Seconds since storage last said what there is."""
+        return self._clock() - self._read_s
+
+    async def refresh(self) -> bool:
+        """Whether there was an order that had not been known. Raises what reading raises."""
+        before = self.standing
+        self.standing = await asyncio.to_thread(read_orders, self._storage, before)
+        self._read_s = self._clock()
+        return self.standing.last > before.last
+
+    async def run(self, *, every_s: float, on_new: Callable[[], Awaitable[None]]) -> None:
+        """Until it is cancelled."""
+        while True:
+            await asyncio.sleep(every_s)
+            try:
+                if await self.refresh():
+                    log.warning("takedowns: order %d and all before it stand now", self.standing.last)
+                    await on_new()
+            except LiyouError as error:
+                log.error("takedowns: not read for %.0f s; what was known until then stands: %s", self.stale_s, error)
+            except Exception:  # a watcher that stops in silence would be worse than one that tries again
+                log.exception("takedowns: the orders could not be read")
+
+
+def read_orders(storage: Storage, known: Standing) -> Standing:
+    orders: list[Order] = []
+    while True:
+        key = key_of(known.last + len(orders) + 1)
+        try:
+            orders.append(read_order(storage.get(key)))
+        except ArtifactNotFound:
+            return known.after(orders) if orders else known
+        except ValidationError as error:
+            raise Tampered(f"{storage.uri}/{key}: this is no order of takedown: {error.errors()[0]['msg']}") from error
+
+
+def give_order(storage: Storage, order: Order) -> int:
+    """Its number. Raises AlreadyExists where others kept giving orders at the same moments."""
+    for attempt in range(TRIES):
+        number = read_orders(storage, Standing()).last + 1
+        try:
+            storage.put(key_of(number), order.model_dump_json().encode(), create_only=True)
+            return number
+        except AlreadyExists:
+            if attempt == TRIES - 1:
+                raise
+    raise AssertionError("unreachable")
+
+
+def open_takedowns(config: TakedownConfig, *, clock: Callable[[], float]) -> Takedowns | None:
+    """None where none are followed. Raises as `Takedowns` does."""
+    return Takedowns(open_storage(config.at), clock=clock) if config.at else None

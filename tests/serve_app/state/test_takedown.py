@@ -1,0 +1,96 @@
+"""Orders are followed while pages are answered; storage that is away changes nothing of what is known."""
+
+import asyncio
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from common.artifacts.storage import FileStorage
+from common.contract.takedown import Lift, Standing, Takedown
+from common.errors import StorageUnreachable, Tampered
+from serve_app.state.takedown import Takedowns, give_order, key_of, read_orders
+
+AT = datetime(2026, 11, 30, tzinfo=UTC)
+
+
+def order(value: str) -> Takedown:
+    return Takedown(kind="phrase", value=value, by="law", at=AT)
+
+
+class Gone(FileStorage):
+    """Storage that can be taken away."""
+
+    away = False
+
+    def get(self, key: str) -> bytes:
+        if self.away:
+            raise StorageUnreachable("no route to host")
+        return super().get(key)
+
+
+async def until(condition: object) -> None:
+    async with asyncio.timeout(5):
+        while not condition():  # type: ignore[operator]
+            await asyncio.sleep(0.002)
+
+
+def test_an_order_stands_soon_and_whoever_keeps_texts_is_told_once(tmp_path: Path) -> None:
+    storage, told = Gone(tmp_path), []
+    give_order(storage, order("旧的说法"))
+
+    async def follow() -> None:
+        takedowns = Takedowns(storage, clock=lambda: 0.0)
+        assert takedowns.standing.of_text("旧的说法") == 1, "known before the first page is answered"
+
+        async def purge() -> None:
+            told.append(takedowns.standing.last)
+
+        task = asyncio.create_task(takedowns.run(every_s=0.01, on_new=purge))
+        assert give_order(storage, order("新的说法")) == 2
+        await until(lambda: told == [2])
+        assert takedowns.standing.of_text("新的说法") == 2
+        storage.away = True
+        await asyncio.sleep(0.05)
+        assert takedowns.standing.of_text("新的说法") == 2, "storage that is away changes nothing"
+        storage.away = False
+        give_order(storage, Lift(number=2, by="law", at=AT))
+        await until(lambda: told == [2, 3])
+        assert takedowns.standing.of_text("新的说法") is None
+        task.cancel()
+
+    asyncio.run(follow())
+
+
+def test_a_replica_that_cannot_read_the_orders_does_not_start(tmp_path: Path) -> None:
+    storage = Gone(tmp_path)
+    storage.away = True
+    with pytest.raises(StorageUnreachable):
+        Takedowns(storage, clock=lambda: 0.0)
+
+
+def test_how_long_nothing_was_heard_is_told(tmp_path: Path) -> None:
+    now = [0.0]
+    takedowns = Takedowns(Gone(tmp_path), clock=lambda: now[0])
+    now[0] = 7.0
+    assert takedowns.stale_s == 7.0
+    asyncio.run(takedowns.refresh())
+    assert takedowns.stale_s == 0.0
+
+
+def test_what_is_no_order_is_named(tmp_path: Path) -> None:
+    storage = FileStorage(tmp_path)
+    storage.put(key_of(1), b'{"order": "takedown", "kind": "everything"}')
+    with pytest.raises(Tampered, match="takedowns/00000001"):
+        read_orders(storage, Standing())
+
+
+def test_two_who_order_at_once_both_stand(tmp_path: Path) -> None:
+    class Raced(FileStorage):
+        def put(self, key: str, data: bytes, *, create_only: bool = False) -> None:
+            if not self.exists(key_of(1)):
+                super().put(key_of(1), order("别人的").model_dump_json().encode(), create_only=True)
+            super().put(key, data, create_only=create_only)
+
+    assert give_order(Raced(tmp_path), order("自己的")) == 2
+    assert [one.value for one in read_orders(FileStorage(tmp_path), Standing()).takedowns.values()] == ["别人的", "自己的"]
