@@ -165,6 +165,16 @@ class AuditConfig(Frozen):
         return self
 
 
+class TelemetryConfig(Frozen):
+    """Spans of pages. Metrics and logs need none of this: Ray's agents and Serve's files have them."""
+
+    otlp_endpoint: str | None = Field(
+        None, pattern=r"^https?://", description="where spans are posted, as OTLP over HTTP: http://HOST:4318/v1/traces; null: nowhere"
+    )
+    sample: float = Field(0.1, ge=0, le=1, description="share of pages that are traced where the caller's traceparent does not say whether")
+    service_name: str = Field("liyou", min_length=1, max_length=100, description="as the receiver names us")
+
+
 class ServeConfig(Frozen):
     bundle: str | None = Field(
         None,
@@ -188,6 +198,7 @@ class ServeConfig(Frozen):
     cache: CacheConfig = CacheConfig()
     signing: SigningConfig = SigningConfig()
     audit: AuditConfig = AuditConfig()
+    telemetry: TelemetryConfig = TelemetryConfig()
     http: HttpLimits = HttpLimits()
     answer: AnswerConfig = AnswerConfig()
     api: ApiConfig = ApiConfig()

@@ -11,6 +11,8 @@ from common.domain.context import Context
 from common.domain.reason import Reason
 from common.quality.variety import Shown
 from serve_app.state.cache import Kept, Key, ReasonStore, kept, reason_of
+from serve_app.telemetry.metrics import CACHE_LOOKUPS
+from serve_app.telemetry.stages import OFF, Telemetry
 
 Write = Callable[[list[Context], Sequence[str]], Awaitable[list[Reason]]]
 """A reason for each context, in order, within the page's time; beside the texts that the page shows already."""
@@ -18,8 +20,8 @@ Flight = asyncio.Future[Kept | None]
 
 
 class Cached:
-    def __init__(self, store: ReasonStore) -> None:
-        self._store = store
+    def __init__(self, store: ReasonStore, telemetry: Telemetry = OFF) -> None:
+        self._store, self._telemetry = store, telemetry
         self._flights: dict[Key, Flight] = {}
         self._keeping: set[asyncio.Task[None]] = set()
 
@@ -51,7 +53,11 @@ class Cached:
         return await self._varied(page, contexts, keys, write) if varied else page
 
     async def _found(self, contexts: Mapping[Key, Context]) -> dict[Key, Reason]:
-        return {key: reason_of(entry, contexts[key]) for key, entry in (await self._store.get(list(contexts))).items()}
+        with self._telemetry.stage("cache"):
+            found = await self._store.get(list(contexts))
+        self._telemetry.record(CACHE_LOOKUPS, len(found), {"result": "hit"})
+        self._telemetry.record(CACHE_LOOKUPS, len(contexts) - len(found), {"result": "miss"})
+        return {key: reason_of(entry, contexts[key]) for key, entry in found.items()}
 
     async def _lead(self, keys: list[Key], contexts: Mapping[Key, Context], write: Write, beside: Sequence[str]) -> dict[Key, Reason]:
         """Writes `keys` for this page and whoever waits for them."""

@@ -10,11 +10,12 @@ from collections.abc import Awaitable, Callable
 from typing import Generic, Protocol, TypeVar, cast
 
 from ray.exceptions import RayActorError, RayTaskError
-from ray.serve.exceptions import RayServeException
+from ray.serve.exceptions import BackPressureError, RayServeException
 
 from common.errors import LiyouError, Unavailable
+from serve_app.telemetry.metrics import HOP_FAILURES, Record, nothing
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("ray.serve")
 
 Answer = TypeVar("Answer", covariant=True)
 ATTEMPTS = 2
@@ -31,10 +32,11 @@ class Response(Awaitable[Answer], Protocol[Answer]):
 class Hop(Generic[Answer]):
     """`start` sends the call and gives its response: `partial(handle.contexts.remote, request)`."""
 
-    def __init__(self, name: str, *, timeout_s: float | None = None) -> None:
+    def __init__(self, name: str, *, timeout_s: float | None = None, record: Record = nothing) -> None:
         """`timeout_s`: longest that one attempt may take, None for all the time there is; a replica that hangs then costs only that."""
         self.name = name
         self.timeout_s = timeout_s
+        self._record = record
 
     async def __call__(self, start: Callable[[], object], *, left_s: Callable[[], float]) -> Answer:
         """Raises the other side's LiyouError, or Unavailable when it died, hung, was full or broke twice or time ran out."""
@@ -47,16 +49,18 @@ class Hop(Generic[Answer]):
             try:
                 return await self._once(cast(Response[Answer], start()), within_s=min(left_s(), self.timeout_s or left))
             except TimeoutError:
-                reason = "it did not answer in time"
+                kind, reason = "timeout", "it did not answer in time"
             except RayTaskError as error:
                 cause = error.cause
                 if isinstance(cause, LiyouError) and not isinstance(cause, Unavailable):
                     raise cause from error
-                reason = f"it failed ({type(cause).__name__})"
-                log.warning("%s failed, attempt %d: %s", self.name, attempt + 1, error)
+                kind, reason = "failed", f"it failed ({type(cause).__name__})"  # its words are in its own log, as far as they may be
+                log.warning("%s: %s, attempt %d", self.name, reason, attempt + 1)
             except (RayActorError, RayServeException) as error:
+                kind = "full" if isinstance(error, BackPressureError) else "lost"
                 reason = f"no replica took the call ({type(error).__name__})"
                 log.warning("%s: %s, attempt %d", self.name, reason, attempt + 1)
+            self._record(HOP_FAILURES, 1, {"deployment": self.name, "kind": kind})
         raise Unavailable(f"{self.name}: {reason}; try again")
 
     async def _once(self, response: Response[Answer], *, within_s: float) -> Answer:

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
+from itertools import chain
 
 from fastapi import FastAPI
 from ray.serve.handle import DeploymentHandle
@@ -17,7 +18,6 @@ from common.domain.reason import QualityVerdict
 from common.errors import Unavailable
 from common.generation.answer import AnswerPolicy
 from common.generation.candidates import Candidate
-from common.log import request_id as current_request_id
 from common.quality.verdict import Checker
 from serve_app.config import AnswerConfig, ServeConfig
 from serve_app.graph.cached import Cached
@@ -25,10 +25,16 @@ from serve_app.graph.hop import Hop
 from serve_app.graph.page import LeftS, Page
 from serve_app.http.api import create_api
 from serve_app.http.doors import Caller, open_doors
+from serve_app.http.traffic import Traffic
 from serve_app.state.audit import open_audit
 from serve_app.state.cache import open_store
 from serve_app.state.keys import read_keys
 from serve_app.state.live import Live, locate_bundle, read_live
+from serve_app.telemetry.counting import count_answer, count_verdicts
+from serve_app.telemetry.metrics import BUNDLE_INFO, DEADLINE_LEFT
+from serve_app.telemetry.replica_log import discreet
+from serve_app.telemetry.stages import Telemetry, open_telemetry
+from serve_app.telemetry.tracing import Call
 
 Handle = DeploymentHandle[object]
 READY_TIMEOUT_S = 2.0
@@ -38,14 +44,17 @@ class Ingress:
     """`features`, `generator` and `quality` are handles; the app is built in the replica, from `__serve_build_asgi_app__`."""
 
     def __init__(self, config: ServeConfig, features: Handle, generator: Handle, quality: Handle) -> None:
+        discreet()
         self.config = config
+        self.telemetry = open_telemetry(config.telemetry, deployment="api")
+        self.traffic = Traffic(self.telemetry.record)
         folder = locate_bundle(config.bundle, registry=config.registry)
         self.live = read_live(folder, pack=config.pack, policy_version=config.policy_version)
-        self.hops = HandleHops(config, features, generator, quality)
+        self.hops = HandleHops(config, features, generator, quality, telemetry=self.telemetry)
         voucher, self.keys = read_keys(config.signing)
-        self.audit = open_audit(config.audit, signer=voucher.signer if voucher else None)
-        self.doors = open_doors(config.doors)
-        self.store = open_store(config.cache)
+        self.audit = open_audit(config.audit, signer=voucher.signer if voucher else None, record=self.telemetry.record)
+        self.doors = open_doors(config.doors, record=self.telemetry.record)
+        self.store = open_store(config.cache, record=self.telemetry.record)
         self.page = Page(
             live=self.live,
             hops=self.hops,
@@ -54,8 +63,10 @@ class Ingress:
             producer=config.producer,
             clock=time.monotonic,
             voucher=voucher,
-            cached=Cached(self.store) if self.store else None,
+            cached=Cached(self.store, self.telemetry) if self.store else None,
+            telemetry=self.telemetry,
         )
+        self.telemetry.record(BUNDLE_INFO, 1, {"bundle": self.live.manifest.bundle_id, "policy": self.live.pack.policy_version})
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         """Serve's proxy echoes the request id itself, hence `echo_request_id=False`."""
@@ -68,10 +79,14 @@ class Ingress:
             doors=self.doors,
             lifespan=self.running,
             echo_request_id=False,
+            telemetry=self.telemetry,
+            traffic=self.traffic,
         )
 
     async def answer(self, request: ReasonsRequest, *, request_id: str, deadline: Deadline, caller: Caller) -> ReasonsResponse:
         answer = await self.page.answer(request, request_id=request_id, deadline=deadline, tenant=caller.tenant, sandbox=caller.sandbox)
+        self.telemetry.record(DEADLINE_LEFT, deadline.left_s(now_s=time.monotonic()))
+        count_answer(self.telemetry.record, answer)
         if self.audit is not None and not caller.sandbox:
             self.audit.note(request, answer, tenant=caller.tenant)
         return answer
@@ -88,6 +103,11 @@ class Ingress:
         await self.doors.close()
         if self.store is not None:
             await self.store.close()
+        await asyncio.to_thread(self.telemetry.close)
+
+    async def drain(self, *, within_s: float) -> int:
+        """Who deploys us asks it before it stops us: how many requests are still inside then."""
+        return await self.traffic.drain(within_s=within_s)
 
     async def ready(self) -> str | None:
         end_s = time.monotonic() + READY_TIMEOUT_S
@@ -116,38 +136,48 @@ def policy_of(live: Live, config: AnswerConfig) -> AnswerPolicy:
 class HandleHops:
     """Calls to the other deployments, one a page."""
 
-    def __init__(self, config: ServeConfig, features: Handle, generator: Handle, quality: Handle) -> None:
+    def __init__(self, config: ServeConfig, features: Handle, generator: Handle, quality: Handle, *, telemetry: Telemetry) -> None:
         self.features, self.generator, self.quality = features, generator, quality
         self.judge_s = config.answer.judge_s
-        self._features = Hop[list[Context | ItemReason]]("features", timeout_s=config.features.timeout_s)
-        self._generator = Hop[list[list[Candidate]]]("generator")
-        self._quality = Hop[list[list[QualityVerdict]]]("quality")
+        self.telemetry, record = telemetry, telemetry.record
+        self._features = Hop[list[Context | ItemReason]]("features", timeout_s=config.features.timeout_s, record=record)
+        self._generator = Hop[list[list[Candidate]]]("generator", record=record)
+        self._quality = Hop[list[list[QualityVerdict]]]("quality", record=record)
         self._ready = [
             (Hop[bool](name, timeout_s=READY_TIMEOUT_S), handle)
             for name, handle in (("features", features), ("generator", generator), ("quality", quality))
         ]
 
     async def contexts(self, request: ReasonsRequest, *, left_s: LeftS) -> list[Context | ItemReason]:
-        return await self._features(partial(self.features.contexts.remote, request, request_id=_request_id()), left_s=left_s)
+        with self.telemetry.stage("features"):
+            return await self._features(partial(self.features.contexts.remote, request, call=Call.current()), left_s=left_s)
 
     async def write(self, contexts: Sequence[Context], *, k: int, attempt: int, left_s: LeftS) -> list[list[Candidate]]:
         """The generator gives back what it has in time for judging; a call of its own time limit would lose it."""
 
         def start() -> object:
             within_s = max(0.0, left_s() - self.judge_s)
-            return self.generator.write.remote(contexts, k=k, attempt=attempt, within_s=within_s, request_id=_request_id())
+            return self.generator.write.remote(contexts, k=k, attempt=attempt, within_s=within_s, call=Call.current())
 
-        return await self._generator(start, left_s=left_s)
+        with self.telemetry.stage("generate"):
+            return await self._generator(start, left_s=left_s)
 
     async def judge(
         self, contexts: Sequence[Context], candidates: Sequence[Sequence[Candidate]], *, left_s: LeftS
     ) -> list[list[QualityVerdict]]:
-        return await self._quality(partial(self.quality.judge.remote, contexts, candidates, request_id=_request_id()), left_s=left_s)
+        with self.telemetry.stage("judge"):
+            ask = partial(self.quality.judge.remote, contexts, candidates, call=Call.current())
+            verdicts = await self._quality(ask, left_s=left_s)
+        count_verdicts(self.telemetry.record, chain.from_iterable(verdicts))
+        return verdicts
 
     async def ready(self, *, left_s: LeftS) -> bool:
-        """Raises Unavailable that names what does not answer."""
-        return all(await asyncio.gather(*(hop(handle.ready.remote, left_s=left_s) for hop, handle in self._ready)))
-
-
-def _request_id() -> str:
-    return current_request_id.get() or ""
+        """Raises Unavailable that names all that do not answer."""
+        asked = (hop(handle.ready.remote, left_s=left_s) for hop, handle in self._ready)
+        missing = [error for error in await asyncio.gather(*asked, return_exceptions=True) if isinstance(error, BaseException)]
+        for error in missing:
+            if not isinstance(error, Unavailable):
+                raise error
+        if missing:
+            raise Unavailable("; ".join(str(error).removesuffix("; try again") for error in missing))
+        return True

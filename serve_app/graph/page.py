@@ -27,6 +27,7 @@ from serve_app.graph.cached import Cached
 from serve_app.graph.features_deployment import resolve_codes
 from serve_app.state.cache import cache_key
 from serve_app.state.live import Live
+from serve_app.telemetry.stages import OFF, Telemetry
 
 SANDBOX = "sandbox"
 LeftS = Callable[[], float]
@@ -61,6 +62,7 @@ class Page:
     """None: reasons are not signed."""
     now: Callable[[], float] = time.time
     """what the calendar says, for how long a signature stands"""
+    telemetry: Telemetry = OFF
 
     async def answer(
         self, request: ReasonsRequest, *, request_id: str, deadline: Deadline, tenant: str | None = None, sandbox: bool = False
@@ -150,7 +152,8 @@ class Page:
 
     def _response(self, found: Sequence[Context | ItemReason], reasons: Sequence[Reason], *, request_id: str) -> ReasonsResponse:
         written = iter(reasons)
-        items = tuple(self._item(entry.product, next(written)) if isinstance(entry, Context) else entry for entry in found)
+        with self.telemetry.stage("sign"):
+            items = tuple(self._item(entry.product, next(written)) if isinstance(entry, Context) else entry for entry in found)
         return ReasonsResponse(
             request_id=request_id,
             bundle_id=self.live.manifest.bundle_id,
