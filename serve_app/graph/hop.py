@@ -54,7 +54,8 @@ class Hop(Generic[Answer]):
                 cause = error.cause
                 if isinstance(cause, LiyouError) and not isinstance(cause, Unavailable):
                     raise cause from error
-                kind, reason = "failed", f"it failed ({type(cause).__name__})"  # its words are in its own log, as far as they may be
+                # Our own words; those of others are in the replica's log, as far as they may be.
+                kind, reason = "failed", str(cause) if isinstance(cause, Unavailable) else f"it failed ({type(cause).__name__})"
                 log.warning("%s: %s, attempt %d", self.name, reason, attempt + 1)
             except (RayActorError, RayServeException) as error:
                 kind = "full" if isinstance(error, BackPressureError) else "lost"

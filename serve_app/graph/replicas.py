@@ -75,9 +75,10 @@ class GeneratorReplica:
         self.generator = Generator(bundle, slots=own.slots, max_len=own.max_len, compile=own.compile)
         log.info("bundle %s on %s: canaries passed: %s", bundle.manifest.bundle_id, own.on, bundle.canaries)
         self.telemetry.record(BUNDLE_LOAD_SECONDS, time.monotonic() - began_s)
-        if (found := bundle.canaries) is not None:
-            for name, nats in (("trained", found.from_trained), ("base", found.from_base), ("allowed", found.tolerance)):
-                self.telemetry.record(CANARY_NATS, nats, {"from": name})
+        found = bundle.canaries
+        assert found is not None
+        for name, nats in (("trained", found.from_trained), ("base", found.from_base), ("allowed", found.tolerance)):
+            self.telemetry.record(CANARY_NATS, nats, {"from": name})
 
     async def write(
         self, contexts: Sequence[Context], *, k: int, attempt: int, within_s: float | None, call: Call
@@ -105,7 +106,7 @@ class GeneratorReplica:
         self.telemetry.record(ENGINE_SEQUENCES, self.generator.thread.num_running)
         self.telemetry.record(ENGINE_SEQUENCE_SECONDS, self.generator.thread.seconds_a_sequence)
         if (broken := self.generator.thread.broken) is not None:
-            raise Unavailable(f"the decode engine broke: {type(broken).__name__}: {broken}")
+            raise Unavailable(f"the decode engine broke ({type(broken).__name__})")
 
 
 class QualityReplica:

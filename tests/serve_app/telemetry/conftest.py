@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 
 import pytest
 from ray._common.formatters import JSONFormatter
+from ray.exceptions import RayTaskError
 from starlette.testclient import TestClient
 
 from serve_app.config import ServeConfig
@@ -35,9 +36,12 @@ class LocalHandle:
         method = getattr(self._replica, name)
 
         async def call(*args: Any, **kwargs: Any) -> Any:
-            if inspect.iscoroutinefunction(method):
-                return await method(*args, **kwargs)
-            return await asyncio.to_thread(method, *args, **kwargs)
+            try:
+                if inspect.iscoroutinefunction(method):
+                    return await method(*args, **kwargs)
+                return await asyncio.to_thread(method, *args, **kwargs)
+            except Exception as error:
+                raise RayTaskError(name, "traceback", error, proctitle="p", pid=1, ip="1").as_instanceof_cause() from error
 
         class Remote:
             @staticmethod
@@ -85,7 +89,7 @@ def running(config: ServeConfig) -> Iterator[TestClient]:
     handles: list[Any] = [LocalHandle(replica) for replica in (features, generator, quality)]
     ingress = Ingress(config, *handles)
     with TestClient(ingress.__serve_build_asgi_app__()) as client:
-        client.ingress, client.generator = ingress, generator  # type: ignore[attr-defined]
+        client.ingress, client.generator, client.quality = ingress, generator, quality  # type: ignore[attr-defined]
         yield client
     for replica in (features, generator, quality):
         replica.telemetry.close()
