@@ -39,7 +39,8 @@ class ObservedMiddleware:
                 MutableHeaders(scope=message)[HEADER] = traceparent.get() or ""
             await send(message)
 
-        with self.traffic.inside(), self.telemetry.request(Headers(scope=scope).getlist(HEADER)) as span:
+        headers = Headers(scope=scope).getlist(HEADER)
+        with self.traffic.inside(), self.telemetry.request(headers, traced=scope["path"] not in PROBES) as span:
             try:
                 await self.app(scope, receive, send_with_trace)
             except Exception:

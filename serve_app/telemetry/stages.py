@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 
 from opentelemetry.trace import INVALID_SPAN, Span
@@ -20,11 +20,13 @@ class Telemetry:
     clock: Callable[[], float] = time.perf_counter
 
     @contextmanager
-    def request(self, headers: Sequence[str]) -> Iterator[Span]:
-        """Of the HTTP request whose `traceparent` headers these are; whatever is told below belongs to its trace."""
-        token = traceparent.set(going_on(headers) or (None if self.spans else unrecorded()))
+    def request(self, headers: Sequence[str], *, traced: bool = True) -> Iterator[Span]:
+        """Of the HTTP request whose `traceparent` headers these are; whatever is told below belongs to its trace, which stands in logs
+        also where nobody records it."""
+        recorded = traced and self.spans is not None
+        token = traceparent.set(going_on(headers) or (None if recorded else unrecorded()))
         try:
-            with self.span("request") as span:
+            with self.span("request") if recorded else nullcontext(INVALID_SPAN) as span:
                 yield span
         finally:
             traceparent.reset(token)

@@ -1,14 +1,10 @@
 """A page's spans at a real OTLP receiver: whose child each is, what they say, and that nobody waits for a receiver that is gone."""
 
 import re
-import threading
-import time
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from starlette.testclient import TestClient
 
 from common.log import traceparent
@@ -18,44 +14,10 @@ TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 PARENT = f"00-{TRACE}-{SPAN}-01"
 
 
-class Receiver:
-    """Takes OTLP over HTTP as a collector does, and decodes it."""
-
-    def __init__(self) -> None:
-        self.spans: list[tuple[str, Any]] = []
-        """deployment and span"""
-        outer = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                asked = ExportTraceServiceRequest.FromString(self.rfile.read(int(self.headers["content-length"])))
-                for resource in asked.resource_spans:
-                    about = {one.key: one.value.string_value for one in resource.resource.attributes}
-                    outer.spans += [(about["liyou.deployment"], span) for scope in resource.scope_spans for span in scope.spans]
-                self.send_response(200)
-                self.end_headers()
-
-            def log_message(self, *_: Any) -> None: ...
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server.server_address[1]}/v1/traces"
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
-
-    def waited(self, number: int) -> dict[str, Any]:
-        """Name -> span, once there are so many."""
-        end_s = time.monotonic() + 30
-        while len(self.spans) < number and time.monotonic() < end_s:
-            time.sleep(0.02)
-        assert len(self.spans) == number, [(deployment, span.name) for deployment, span in self.spans]
-        return {f"{deployment} {span.name}": span for deployment, span in self.spans}
-
-
 @pytest.fixture
-def receiver() -> Iterator[Receiver]:
-    receiver = Receiver()
-    yield receiver
-    receiver.server.shutdown()
-    receiver.server.server_close()
+def receiver(receiving: Any) -> Iterator[Any]:
+    with receiving() as receiver:
+        yield receiver
 
 
 PAGE = {"request": None, "doors": "request", "features": "request", "generate": "request", "judge": "request", "sign": "request"}
@@ -64,7 +26,7 @@ BEYOND = {"features contexts": "api features", "generator write": "api generate"
 
 
 def test_every_stage_of_a_page_is_a_span_below_the_callers_own_across_all_deployments(
-    graph: Callable[..., TestClient], receiver: Receiver, earbuds: dict[str, Any]
+    graph: Callable[..., TestClient], receiver: Any, earbuds: dict[str, Any]
 ) -> None:
     client = graph(telemetry={"otlp_endpoint": receiver.url, "sample": 0, "service_name": "shop"})
     answer = client.post("/v1/reasons", json={"items": [earbuds]}, headers={"traceparent": PARENT})
@@ -79,7 +41,7 @@ def test_every_stage_of_a_page_is_a_span_below_the_callers_own_across_all_deploy
 
 
 def test_a_span_says_nothing_that_a_caller_sent(
-    graph: Callable[..., TestClient], receiver: Receiver, earbuds: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    graph: Callable[..., TestClient], receiver: Any, earbuds: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     client = graph(telemetry={"otlp_endpoint": receiver.url, "sample": 1})
     user = {"user_id": "u-sentinel", "events": []}
@@ -101,13 +63,21 @@ def test_a_span_says_nothing_that_a_caller_sent(
 
 @pytest.mark.parametrize(("sample", "flags", "kept"), [(1, None, True), (0, None, False), (1, "00", False), (0, "01", True)])
 def test_the_caller_decides_whether_its_page_is_traced_and_else_the_share_that_is_configured(
-    graph: Callable[..., TestClient], receiver: Receiver, sample: float, flags: str | None, kept: bool
+    graph: Callable[..., TestClient], receiver: Any, sample: float, flags: str | None, kept: bool
 ) -> None:
     client = graph(telemetry={"otlp_endpoint": receiver.url, "sample": sample})
     answer = client.get("/v1/keys", headers={"traceparent": f"00-{TRACE}-{SPAN}-{flags}"} if flags else {})
     assert answer.headers["traceparent"].endswith("-01" if kept else "-00")
     client.ingress.telemetry.close()  # type: ignore[attr-defined]
     assert len(receiver.spans) == kept
+
+
+def test_probes_are_no_traces(graph: Callable[..., TestClient], receiver: Any) -> None:
+    client = graph(telemetry={"otlp_endpoint": receiver.url, "sample": 1})
+    client.get("/livez")
+    client.get("/readyz")
+    client.get("/v1/keys")
+    assert receiver.waited(1).keys() == {"api request"}
 
 
 @pytest.mark.parametrize("endpoint", ["http://127.0.0.1:1/v1/traces", None], ids=["gone", "none"])
@@ -120,7 +90,7 @@ def test_without_a_receiver_pages_are_answered_and_still_carry_their_trace(
         assert answer.json()["items"][0]["source"] == "model"
         assert answer.headers["traceparent"].split("-")[1] == TRACE
     assert f'"trace_id": "{TRACE}"' in lines()
-    assert re.fullmatch(r"00-[0-9a-f]{32}-[0-9a-f]{16}-0[01]", client.get("/livez").headers["traceparent"])
+    assert re.fullmatch(r"00-[0-9a-f]{32}-[0-9a-f]{16}-0[01]", client.get("/v1/keys").headers["traceparent"])
     assert traceparent.get() is None
 
 
