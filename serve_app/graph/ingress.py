@@ -174,10 +174,7 @@ class HandleHops:
     async def ready(self, *, left_s: LeftS) -> bool:
         """Raises Unavailable that names all that do not answer."""
         asked = (hop(handle.ready.remote, left_s=left_s) for hop, handle in self._ready)
-        missing = [error for error in await asyncio.gather(*asked, return_exceptions=True) if isinstance(error, BaseException)]
-        for error in missing:
-            if not isinstance(error, Unavailable):
-                raise error
-        if missing:
-            raise Unavailable("; ".join(str(error).removesuffix("; try again") for error in missing))
+        told = await asyncio.gather(*asked, return_exceptions=True)
+        if missing := [str(error).removesuffix("; try again") for error in told if isinstance(error, BaseException)]:
+            raise Unavailable("; ".join(missing))
         return True

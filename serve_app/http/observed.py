@@ -6,6 +6,7 @@ Outermost, so that it sees the status that leaves. A path that nobody serves is 
 import logging
 import time
 
+from opentelemetry.trace import StatusCode
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -55,6 +56,8 @@ class ObservedMiddleware:
                     self.telemetry.record(SHED, 1, {"reason": told["code"]})
                 for name, value in (("http.route", route), ("http.response.status_code", status), ("liyou.outcome", outcome)):
                     span.set_attribute(name, value)
+                if status >= 500:
+                    span.set_status(StatusCode.ERROR)
                 line = {"http_route": route, "status": status, "outcome": outcome, "ms": round(seconds * 1000, 1)}
                 line |= {name: told[name] for name in ("request_id", "key", "items", "code") if told.get(name) is not None}
                 log.log(logging.DEBUG if route in PROBES else logging.INFO, "%s %d %s", route, status, outcome, extra=line)

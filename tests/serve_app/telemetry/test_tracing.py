@@ -59,6 +59,7 @@ def test_a_span_says_nothing_that_a_caller_sent(
     assert "静音".encode() not in told
     statuses = [one.value.int_value for _, span in receiver.spans for one in span.attributes if one.key == "http.response.status_code"]
     assert sorted(statuses) == [200, 404, 500]
+    assert sum(span.status.code == span.status.STATUS_CODE_ERROR for _, span in receiver.spans) == 1, "the page that failed"
 
 
 @pytest.mark.parametrize(("sample", "flags", "kept"), [(1, None, True), (0, None, False), (1, "00", False), (0, "01", True)])
