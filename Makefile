@@ -108,7 +108,7 @@ prove: install  ## what the specification promises of answers, sameness, kills a
 
 prove-cluster: install  ## jobs, S3, serve deploy, three raylets, pods without Kubernetes: twenty minutes, docs/results/prove_cluster.json
 	LIYOU_PROVE_RESULTS=docs/results/prove_cluster.json $(RUN) $(VENV)/bin/python -m pytest -m prove -s \
-		tests/prove/test_redis.py tests/prove/test_cluster.py tests/prove/test_elastic.py tests/prove/test_deploy.py tests/prove/test_jobs.py tests/prove/test_s3.py tests/k8s
+		tests/prove/test_redis.py tests/prove/test_prometheus.py tests/prove/test_stop.py tests/prove/test_cluster.py tests/prove/test_elastic.py tests/prove/test_deploy.py tests/prove/test_jobs.py tests/prove/test_s3.py tests/k8s
 
 check: install  ## style and types
 	$(VENV)/bin/ruff format --check .

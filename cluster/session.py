@@ -16,7 +16,13 @@ STARTUP_TIMEOUT = "timed out during startup"
 
 @contextmanager
 def connect(
-    *, num_cpus: int | None = None, num_gpus: int | None = None, address: str | None = None, num_threads: int = 1, dashboard: bool = False
+    *,
+    num_cpus: int | None = None,
+    num_gpus: int | None = None,
+    address: str | None = None,
+    num_threads: int = 1,
+    dashboard: bool = False,
+    metrics_port: int | None = None,
 ) -> Iterator[None]:
     """A session that is left as it was found: a cluster started here is shut down, one that was joined is not.
 
@@ -24,7 +30,8 @@ def connect(
     is what OpenMP gets in workers that do not set it themselves; idle threads wait passively, since spinning ones made the same
     training step ten times slower on a busy two-core machine. `dashboard`: whether a cluster started here has one. A study needs it: when
     a trial is stopped, Ray Train asks the dashboard whether its controller lives before it gives back what its workers reserved, and
-    without one it never does. Raises Unavailable when no cluster answers at `address`.
+    without one it never does. `metrics_port`: where a cluster started here tells Prometheus its metrics, on all interfaces; None: on a free
+    port. Raises Unavailable when no cluster answers at `address`.
     """
     import ray
 
@@ -40,6 +47,7 @@ def connect(
             num_cpus=None if address else num_cpus,
             num_gpus=None if address else num_gpus,
             include_dashboard=None if address else dashboard,
+            _metrics_export_port=metrics_port,
             log_to_driver=False,
             configure_logging=False,
             runtime_env={"env_vars": environment},

@@ -1,33 +1,35 @@
-"""Sets up JSON logs for entry points and carries the request id. Importing it does nothing."""
+"""What every log line says of its request, and what none may say. Importing it does nothing; who formats and keeps the lines is not known.
+
+A line names a request and its trace, never a user: the record (`docs/audit.md`) is what leads from a person to requests.
+"""
 
 import logging
-import sys
+import traceback
 from contextvars import ContextVar
 
-import orjson
-
 request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
+traceparent: ContextVar[str | None] = ContextVar("traceparent", default=None)
+"""Of the span that is open, as W3C writes it: VERSION-TRACE-SPAN-FLAGS."""
 
 
-class JsonFormatter(logging.Formatter):
-    """One JSON object a line. Never give it a raw user id: log a pseudonym."""
+class Discreet(logging.Filter):
+    """Adds `request_id` and `trace_id`, and leaves of an exception what it was and where: its words may quote what a caller sent."""
 
-    def format(self, record: logging.LogRecord) -> str:
-        entry: dict[str, object] = {
-            "at": self.formatTime(record, "%Y-%m-%dT%H:%M:%S%z"),
-            "level": record.levelname.lower(),
-            "logger": record.name,
-            "message": record.getMessage(),
-        }
-        if (current := request_id.get()) is not None:
-            entry["request_id"] = current
-        if record.exc_info:
-            entry["exception"] = self.formatException(record.exc_info)
-        return orjson.dumps(entry, default=str).decode()
+    def filter(self, record: logging.LogRecord) -> bool:
+        found = {"request_id": request_id.get(), "trace_id": (traceparent.get() or "--").split("-")[1]}
+        for name, value in found.items():
+            if value and not hasattr(record, name):
+                setattr(record, name, value)
+        if record.exc_info and record.exc_info[1] is not None:
+            record.exc_text = wordless(record.exc_info[1])  # formatters that find it make none of their own
+        return True
 
 
-def set_up(level: str = "INFO") -> None:
-    """Called once by an entry point."""
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(JsonFormatter())
-    logging.basicConfig(level=level, handlers=[handler], force=True)
+def wordless(error: BaseException) -> str:
+    """Where it was raised and of which kind, with what it was raised from; not its message."""
+    told: list[str] = []
+    link: BaseException | None = error
+    while link is not None and len(told) < 10:
+        told.append("".join(traceback.format_tb(link.__traceback__)) + f"{type(link).__module__}.{type(link).__qualname__}")
+        link = link.__cause__ or (None if link.__suppress_context__ else link.__context__)
+    return "\nraised from:\n".join(told)

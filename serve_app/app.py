@@ -1,5 +1,7 @@
 """The Serve application: arguments are checked, the bundle admitted, four deployments wired. `serve run serve_app.app:build` starts it."""
 
+from functools import partial
+
 from ray import serve
 from ray.serve.config import AutoscalingConfig
 from ray.serve.deployment import Application, Deployment
@@ -16,6 +18,8 @@ from serve_app.state.live import DEFAULT_ALIAS, Live, locate_bundle, read_live
 CONSTRUCTOR_ATTEMPTS = 2
 """Serve would try 20 times; a bundle that is refused stays refused."""
 HEALTH_CHECK_PERIOD_S = 5
+STOPPING_S = 5.0
+"""That a replica has beyond the longest page, to write its record and go. Serve's own default would cut a long page off after 20 s."""
 
 
 def build(args: dict[str, object]) -> Application:
@@ -29,10 +33,11 @@ def build(args: dict[str, object]) -> Application:
 
 def assembled(config: ServeConfig) -> Application:
     """Of a configuration that is pinned."""
-    features = deployment(FeaturesReplica, "features", config.features.resources, config.features.replicas).bind(config)
-    generator = deployment(GeneratorReplica, "generator", config.generator.resources, config.generator.replicas).bind(config)
-    quality = deployment(QualityReplica, "quality", config.quality.resources, config.quality.replicas).bind(config)
-    api = deployment(serve.ingress()(Ingress), "api", config.api.resources, config.api.replicas)
+    declared = partial(deployment, longest_s=config.http.longest_s)
+    features = declared(FeaturesReplica, "features", config.features.resources, config.features.replicas).bind(config)
+    generator = declared(GeneratorReplica, "generator", config.generator.resources, config.generator.replicas).bind(config)
+    quality = declared(QualityReplica, "quality", config.quality.resources, config.quality.replicas).bind(config)
+    api = declared(serve.ingress()(Ingress), "api", config.api.resources, config.api.replicas)
     return api.bind(config, features, generator, quality)
 
 
@@ -52,7 +57,8 @@ def pinned(config: ServeConfig) -> tuple[ServeConfig, Live]:
     return config.model_copy(update={"policy_version": live.pack.policy_version}), live
 
 
-def deployment(replica: type, name: str, resources: Resources, replicas: Replicas) -> Deployment:
+def deployment(replica: type, name: str, resources: Resources, replicas: Replicas, *, longest_s: float) -> Deployment:
+    """`longest_s`: what a replica that is told to stop has inside is answered for so long."""
     declared = serve.deployment(
         name=name,
         ray_actor_options={"num_cpus": resources.num_cpus, "num_gpus": resources.num_gpus}
@@ -61,6 +67,7 @@ def deployment(replica: type, name: str, resources: Resources, replicas: Replica
         max_queued_requests=replicas.max_queued,
         max_constructor_retry_count=CONSTRUCTOR_ATTEMPTS,
         health_check_period_s=HEALTH_CHECK_PERIOD_S,
+        graceful_shutdown_timeout_s=longest_s + STOPPING_S,
     )(replica)
     if replicas.min_replicas == replicas.max_replicas:
         return declared.options(num_replicas=replicas.min_replicas)

@@ -172,6 +172,16 @@ class TakedownConfig(Frozen):
     every_s: float = Field(1.0, gt=0, le=60, description="seconds between two looks for a new order, one small read each")
 
 
+class TelemetryConfig(Frozen):
+    """Spans of pages. Metrics and logs need none of this: Ray's agents and Serve's files have them."""
+
+    otlp_endpoint: str | None = Field(
+        None, pattern=r"^https?://", description="where spans are posted, as OTLP over HTTP: http://HOST:4318/v1/traces; null: nowhere"
+    )
+    sample: float = Field(0.1, ge=0, le=1, description="share of pages that are traced where the caller's traceparent does not say whether")
+    service_name: str = Field("liyou", min_length=1, max_length=100, description="as the receiver names us")
+
+
 class ServeConfig(Frozen):
     bundle: str | None = Field(
         None,
@@ -196,6 +206,7 @@ class ServeConfig(Frozen):
     signing: SigningConfig = SigningConfig()
     audit: AuditConfig = AuditConfig()
     takedowns: TakedownConfig = TakedownConfig()
+    telemetry: TelemetryConfig = TelemetryConfig()
     http: HttpLimits = HttpLimits()
     answer: AnswerConfig = AnswerConfig()
     api: ApiConfig = ApiConfig()

@@ -1,8 +1,13 @@
-"""What all tests share: where the shared data lies, deterministic property tests, and no network."""
+"""What all tests share: where the shared data lies, deterministic property tests, a receiver of spans, and no network."""
 
 import os
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -37,6 +42,55 @@ def bucket(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[str]:
     with mock_aws():
         boto3.client("s3").create_bucket(Bucket="shop-bundles")
         yield "shop-bundles"
+
+
+class Receiver:
+    """Takes spans as OTLP over HTTP, as a collector does, and decodes them."""
+
+    def __init__(self) -> None:
+        from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+        self.spans: list[tuple[str, Any]] = []
+        """deployment and span"""
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                asked = ExportTraceServiceRequest.FromString(self.rfile.read(int(self.headers["content-length"])))
+                for resource in asked.resource_spans:
+                    about = {one.key: one.value.string_value for one in resource.resource.attributes}
+                    outer.spans += [(about["liyou.deployment"], span) for scope in resource.scope_spans for span in scope.spans]
+                self.send_response(200)
+                self.end_headers()
+
+            def log_message(self, *_: Any) -> None: ...
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_address[1]}/v1/traces"
+
+    def waited(self, number: int) -> dict[str, Any]:
+        """Deployment and name -> span, once there are so many."""
+        end_s = time.monotonic() + 30
+        while len(self.spans) < number and time.monotonic() < end_s:
+            time.sleep(0.02)
+        assert len(self.spans) == number, [(deployment, span.name) for deployment, span in self.spans]
+        return {f"{deployment} {span.name}": span for deployment, span in self.spans}
+
+
+@contextmanager
+def run_receiver() -> Iterator[Receiver]:
+    receiver = Receiver()
+    threading.Thread(target=receiver.server.serve_forever, daemon=True).start()
+    try:
+        yield receiver
+    finally:
+        receiver.server.shutdown()
+        receiver.server.server_close()
+
+
+@pytest.fixture(scope="session")
+def receiving() -> Callable[[], AbstractContextManager[Receiver]]:
+    return run_receiver
 
 
 # A test may be skipped for these reasons and for no other: a skip nobody decided on hides a failure.

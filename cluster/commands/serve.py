@@ -5,7 +5,7 @@ import signal
 import socket
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
@@ -19,6 +19,11 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions
 
 NUM_CPUS = 2
 """Logical cores that the graph's reservations need; a machine with one core runs it too, slower."""
+
+APPLICATION = "liyou"
+LOGGING = {"encoding": "JSON", "enable_access_log": False}
+"""Of replicas; the lines that Serve itself would write of each request say less than ours."""
+ROUND_TRIP_S = 5.0
 
 RAY_ENVIRONMENT = {"RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60", "RAY_worker_niceness": "0"}
 """Serve kills a proxy that is not up within 5 s and starts another, and Ray gives its workers niceness 15: beside other work on a two-core
@@ -38,9 +43,13 @@ def serve(
     config: Annotated[str | None, typer.Option(help="YAML with the fields of serve_app/config.py")] = None,
     host: Annotated[str, typer.Option(help="address to listen on")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535)] = 8000,
+    metrics_port: Annotated[
+        int | None,
+        typer.Option(min=1, max=65535, help="where Prometheus finds metrics, at /metrics on all interfaces; default: a free port"),
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="one JSON line when ready, instead of words")] = False,
 ) -> None:
-    """Serve a bundle over HTTP on this machine. Stop with Ctrl-C or SIGTERM."""
+    """Serve a bundle over HTTP on this machine. Stop with Ctrl-C or SIGTERM: pages inside are answered first."""
     phases = Phases()
     with stopped_by_signals():
         from ray import serve as ray_serve
@@ -52,6 +61,8 @@ def serve(
 
         phases.done("imports")
         refuse_taken_port(host, port)
+        if metrics_port is not None:
+            refuse_taken_port("0.0.0.0", metrics_port)
         arguments = merged(config, {"bundle": bundle, "registry": registry, "snapshot": snapshot, "base": base, "pack": pack})
         if keys is not None:
             doors = arguments.get("doors")
@@ -63,25 +74,50 @@ def serve(
         application = assembled(config_now)
         phases.done("bundle checks")
         os.environ.update(RAY_ENVIRONMENT)
-        with connect(num_cpus=max(NUM_CPUS, os.cpu_count() or 1)):
+        with connect(num_cpus=max(NUM_CPUS, os.cpu_count() or 1), metrics_port=metrics_port):
             stop_on_signals()
             phases.done("ray")
             try:
                 options = {"host": host, "port": port, "request_timeout_s": settings.http.deadline.max_ms / 1000 + 5}
                 ray_serve.start(proxy_location="HeadOnly", http_options=options)
                 phases.done("http proxy")
-                ray_serve.run(application, name="liyou", route_prefix="/")
+                ray_serve.run(application, name=APPLICATION, route_prefix="/", logging_config=LOGGING)
                 phases.done("deployments and canaries")
                 url = f"http://{host if host not in ('0.0.0.0', '::') else '127.0.0.1'}:{port}"
                 first_answer(f"{url}/readyz")
                 phases.done("first answer")
                 typer.echo(report(url, live.manifest.bundle_id, phases, as_json=json))
-                while True:
-                    time.sleep(3600)
+                until_told_to_stop(lambda: drained(settings.http.longest_s))
             finally:
                 signal.signal(signal.SIGTERM, signal.SIG_IGN)
                 signal.signal(signal.SIGINT, signal.SIG_IGN)
                 ray_serve.shutdown()  # type: ignore[no-untyped-call]
+
+
+def until_told_to_stop(drain: Callable[[], int]) -> None:
+    """Always raises Stopped: after `drain`, which says how many requests are still inside, or at once when told a second time."""
+    try:
+        while True:
+            time.sleep(3600)
+    except Stopped:
+        typer.echo("stopping: pages inside are answered first; once more to leave at once", err=True)
+        if left := drain():
+            typer.echo(f"{left} requests were still inside", err=True)
+        raise
+
+
+def drained(within_s: float) -> int:
+    """Every replica of `api` lets nobody in any more, says so at /readyz, and answers whom it has let in; how many it could not."""
+    from ray import serve as ray_serve
+    from ray.exceptions import RayError
+    from ray.serve.exceptions import RayServeException
+
+    try:
+        response = ray_serve.get_app_handle(APPLICATION).broadcast("drain", within_s=within_s)
+        return sum(response.results(timeout_s=within_s + ROUND_TRIP_S))
+    except (RayError, RayServeException, TimeoutError) as error:
+        typer.echo(f"a replica of api did not say that it is empty ({type(error).__name__})", err=True)
+        return 0
 
 
 class Phases:

@@ -12,6 +12,8 @@ from common.domain.context import Context
 from common.domain.reason import Reason
 from common.generation.answer import Beside, Tell
 from serve_app.state.cache import Kept, Key, ReasonStore, kept, reason_of
+from serve_app.telemetry.metrics import CACHE_LOOKUPS
+from serve_app.telemetry.stages import OFF, Telemetry
 
 Write = Callable[[list[Context], Beside, Tell], Awaitable[object]]
 """Has a reason told for each context, within the page's time, that nothing beside it bars."""
@@ -60,8 +62,8 @@ class Gathered:
 
 
 class Cached:
-    def __init__(self, store: ReasonStore) -> None:
-        self._store = store
+    def __init__(self, store: ReasonStore, telemetry: Telemetry = OFF) -> None:
+        self._store, self._telemetry = store, telemetry
         self._flights: dict[Key, Flight] = {}
         self._keeping: set[asyncio.Task[None]] = set()
 
@@ -103,7 +105,11 @@ class Cached:
         return [page.reasons[at] for at in range(len(keys))]
 
     async def _found(self, contexts: Mapping[Key, Context]) -> dict[Key, Reason]:
-        return {key: reason_of(entry, contexts[key]) for key, entry in (await self._store.get(list(contexts))).items()}
+        with self._telemetry.stage("cache"):
+            found = await self._store.get(list(contexts))
+        self._telemetry.record(CACHE_LOOKUPS, len(found), {"result": "hit"})
+        self._telemetry.record(CACHE_LOOKUPS, len(contexts) - len(found), {"result": "miss"})
+        return {key: reason_of(entry, contexts[key]) for key, entry in found.items()}
 
     async def _write_here(self, keys: list[Key], page: Gathered, write: Write) -> None:
         """For nobody else, whatever is written elsewhere."""

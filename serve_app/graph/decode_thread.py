@@ -19,7 +19,7 @@ from common.generation.engine import Engine, Generated
 from common.generation.engine import Sequence as Prompted
 from serve_app.graph.admission import Admission, Tenant
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("ray.serve")
 
 FORGET_S = 10.0
 """Of stepping, not of idling, after which a measurement counts e times less: a few pages' worth."""

@@ -10,11 +10,12 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Generic, Protocol, TypeVar, cast
 
 from ray.exceptions import RayActorError, RayTaskError
-from ray.serve.exceptions import RayServeException
+from ray.serve.exceptions import BackPressureError, RayServeException
 
 from common.errors import LiyouError, Unavailable
+from serve_app.telemetry.metrics import HOP_FAILURES, Record, nothing
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("ray.serve")
 
 Answer = TypeVar("Answer", covariant=True)
 ATTEMPTS = 2
@@ -42,10 +43,11 @@ class Parts(Protocol[Answer]):
 class Hop(Generic[Answer]):
     """`start` sends the call and gives its response: `partial(handle.contexts.remote, request)`."""
 
-    def __init__(self, name: str, *, timeout_s: float | None = None) -> None:
+    def __init__(self, name: str, *, timeout_s: float | None = None, record: Record = nothing) -> None:
         """`timeout_s`: longest that one attempt may take, None for all the time there is; a replica that hangs then costs only that."""
         self.name = name
         self.timeout_s = timeout_s
+        self._record = record
 
     async def __call__(self, start: Callable[[], object], *, left_s: Callable[[], float]) -> Answer:
         """Raises the other side's LiyouError, or Unavailable when it died, hung, was full or broke twice or time ran out."""
@@ -89,15 +91,20 @@ class Hop(Generic[Answer]):
     def _reason(self, error: Exception, attempt: int) -> str:
         """What to say of it when the next attempt fails as well. Raises what the other side says of the call itself."""
         if isinstance(error, TimeoutError):
-            return "it did not answer in time"
-        if isinstance(error, RayTaskError):
+            kind, reason = "timeout", "it did not answer in time"
+        elif isinstance(error, RayTaskError):
             cause = error.cause
             if isinstance(cause, LiyouError) and not isinstance(cause, Unavailable):
                 raise cause from error
-            log.warning("%s failed, attempt %d: %s", self.name, attempt + 1, error)
-            return f"it failed ({type(cause).__name__})"
-        log.warning("%s: no replica took the call (%s), attempt %d", self.name, type(error).__name__, attempt + 1)
-        return f"no replica took the call ({type(error).__name__})"
+            # Our own words; those of others are in the replica's log, as far as they may be.
+            kind, reason = "failed", str(cause) if isinstance(cause, Unavailable) else f"it failed ({type(cause).__name__})"
+        else:
+            kind = "full" if isinstance(error, BackPressureError) else "lost"
+            reason = f"no replica took the call ({type(error).__name__})"
+        if kind != "timeout":
+            log.warning("%s: %s, attempt %d", self.name, reason, attempt + 1)
+        self._record(HOP_FAILURES, 1, {"deployment": self.name, "kind": kind})
+        return reason
 
     async def _once(self, response: Response[Answer], *, within_s: float) -> Answer:
         async with asyncio.timeout(max(0.0, within_s)):

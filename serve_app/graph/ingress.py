@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
+from itertools import chain
 
 from fastapi import FastAPI
 from ray.serve.handle import DeploymentHandle
@@ -19,7 +20,6 @@ from common.domain.reason import QualityVerdict
 from common.errors import Unavailable
 from common.generation.answer import AnswerPolicy, Written
 from common.generation.candidates import Candidate
-from common.log import request_id as current_request_id
 from common.quality.verdict import Checker
 from serve_app.config import AnswerConfig, ServeConfig
 from serve_app.graph.admission import Tenant
@@ -29,11 +29,17 @@ from serve_app.graph.page import LeftS, Page
 from serve_app.http.api import create_api
 from serve_app.http.doors import Caller, open_doors
 from serve_app.http.lines import TellItem
+from serve_app.http.traffic import Traffic
 from serve_app.state.audit import open_audit
 from serve_app.state.cache import open_store
 from serve_app.state.keys import read_keys
 from serve_app.state.live import Live, locate_bundle, read_live
 from serve_app.state.takedown import open_takedowns
+from serve_app.telemetry.counting import count_answer, count_verdicts
+from serve_app.telemetry.metrics import BUNDLE_INFO, DEADLINE_LEFT
+from serve_app.telemetry.replica_log import discreet
+from serve_app.telemetry.stages import Telemetry, open_telemetry
+from serve_app.telemetry.tracing import Call
 
 log = logging.getLogger("ray.serve")
 Handle = DeploymentHandle[object]
@@ -44,14 +50,17 @@ class Ingress:
     """`features`, `generator` and `quality` are handles; the app is built in the replica, from `__serve_build_asgi_app__`."""
 
     def __init__(self, config: ServeConfig, features: Handle, generator: Handle, quality: Handle) -> None:
+        discreet()
         self.config = config
+        self.telemetry = open_telemetry(config.telemetry, deployment="api")
+        self.traffic = Traffic(self.telemetry.record)
         folder = locate_bundle(config.bundle, registry=config.registry)
         self.live = read_live(folder, pack=config.pack, policy_version=config.policy_version)
-        self.hops = HandleHops(config, features, generator, quality)
+        self.hops = HandleHops(config, features, generator, quality, telemetry=self.telemetry)
         voucher, self.keys = read_keys(config.signing)
-        self.audit = open_audit(config.audit, signer=voucher.signer if voucher else None)
-        self.doors = open_doors(config.doors)
-        self.store = open_store(config.cache)
+        self.audit = open_audit(config.audit, signer=voucher.signer if voucher else None, record=self.telemetry.record)
+        self.doors = open_doors(config.doors, record=self.telemetry.record)
+        self.store = open_store(config.cache, record=self.telemetry.record)
         self.takedowns = open_takedowns(config.takedowns, clock=time.monotonic)
         self.page = Page(
             live=self.live,
@@ -62,9 +71,11 @@ class Ingress:
             producer=config.producer,
             clock=time.monotonic,
             voucher=voucher,
-            cached=Cached(self.store) if self.store else None,
+            cached=Cached(self.store, self.telemetry) if self.store else None,
             standing=self._standing,
+            telemetry=self.telemetry,
         )
+        self.telemetry.record(BUNDLE_INFO, 1, {"bundle": self.live.manifest.bundle_id, "policy": self.live.pack.policy_version})
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         """Serve's proxy echoes the request id itself, hence `echo_request_id=False`."""
@@ -78,6 +89,8 @@ class Ingress:
             standing=self._standing,
             lifespan=self.running,
             echo_request_id=False,
+            telemetry=self.telemetry,
+            traffic=self.traffic,
         )
 
     async def answer(
@@ -86,7 +99,7 @@ class Ingress:
         ask = partial(self.page.answer, request, request_id=request_id, deadline=deadline, tenant=caller.tenant, sandbox=caller.sandbox)
         if tell is None:
             answer = await ask()
-            self._note(request, answer, caller=caller)
+            self._note(request, answer, deadline=deadline, caller=caller)
             return answer
         told: list[ItemReason] = []
 
@@ -97,9 +110,11 @@ class Ingress:
         try:
             return await ask(tell=telling)
         finally:  # a page that is broken off was shown as far as it was told
-            self._note(request, self.page.response(told, request_id=request_id), caller=caller)
+            self._note(request, self.page.response(told, request_id=request_id), deadline=deadline, caller=caller)
 
-    def _note(self, request: ReasonsRequest, answer: ReasonsResponse, *, caller: Caller) -> None:
+    def _note(self, request: ReasonsRequest, answer: ReasonsResponse, *, deadline: Deadline, caller: Caller) -> None:
+        self.telemetry.record(DEADLINE_LEFT, deadline.left_s(now_s=time.monotonic()))
+        count_answer(self.telemetry.record, answer)
         if self.audit is not None and not caller.sandbox:
             self.audit.note(request, answer, tenant=caller.tenant)
 
@@ -119,6 +134,11 @@ class Ingress:
         await self.doors.close()
         if self.store is not None:
             await self.store.close()
+        await asyncio.to_thread(self.telemetry.close)
+
+    async def drain(self, *, within_s: float) -> int:
+        """Who deploys us asks it before it stops us: how many requests are still inside then."""
+        return await self.traffic.drain(within_s=within_s)
 
     def _standing(self) -> Standing:
         return self.takedowns.standing if self.takedowns else Standing()
@@ -156,20 +176,22 @@ def policy_of(live: Live, config: AnswerConfig) -> AnswerPolicy:
 class HandleHops:
     """Calls to the other deployments, one a page."""
 
-    def __init__(self, config: ServeConfig, features: Handle, generator: Handle, quality: Handle) -> None:
+    def __init__(self, config: ServeConfig, features: Handle, generator: Handle, quality: Handle, *, telemetry: Telemetry) -> None:
         self.features, self.generator, self.quality = features, generator, quality
         self.judge_s = config.answer.judge_s
-        self._features = Hop[list[Context | ItemReason]]("features", timeout_s=config.features.timeout_s)
-        self._generator = Hop[list[Written]]("generator")
-        self._streaming = Hop[tuple[int, Written]]("generator")
-        self._quality = Hop[list[list[QualityVerdict]]]("quality")
+        self.telemetry, record = telemetry, telemetry.record
+        self._features = Hop[list[Context | ItemReason]]("features", timeout_s=config.features.timeout_s, record=record)
+        self._generator = Hop[list[Written]]("generator", record=record)
+        self._streaming = Hop[tuple[int, Written]]("generator", record=record)
+        self._quality = Hop[list[list[QualityVerdict]]]("quality", record=record)
         self._ready = [
             (Hop[bool](name, timeout_s=READY_TIMEOUT_S), handle)
             for name, handle in (("features", features), ("generator", generator), ("quality", quality))
         ]
 
     async def contexts(self, request: ReasonsRequest, *, left_s: LeftS) -> list[Context | ItemReason]:
-        return await self._features(partial(self.features.contexts.remote, request, request_id=_request_id()), left_s=left_s)
+        with self.telemetry.stage("features"):
+            return await self._features(partial(self.features.contexts.remote, request, call=Call.current()), left_s=left_s)
 
     async def write(self, contexts: Sequence[Context], *, k: int, attempt: int, tenant: Tenant, left_s: LeftS) -> list[Written]:
         """The generator gives back what it has in time for judging; a call of its own time limit would lose it."""
@@ -177,7 +199,8 @@ class HandleHops:
         def start() -> object:
             return self.generator.write.remote(contexts, k=k, attempt=attempt, **self._asked(tenant, left_s))
 
-        return await self._generator(start, left_s=left_s)
+        with self.telemetry.stage("generate"):
+            return await self._generator(start, left_s=left_s)
 
     async def each(
         self, contexts: Sequence[Context], *, k: int, attempt: int, tenant: Tenant, left_s: LeftS
@@ -190,22 +213,27 @@ class HandleHops:
             asked = list(open_at)
             return streaming.each.remote([contexts[at] for at in asked], k=k, attempt=attempt, **self._asked(tenant, left_s))
 
-        async for at, written in self._streaming.each(start, left_s=left_s):
-            open_at.remove(asked[at])
-            yield asked[at], written
+        with self.telemetry.stage("generate"):
+            async for at, written in self._streaming.each(start, left_s=left_s):
+                open_at.remove(asked[at])
+                yield asked[at], written
 
     def _asked(self, tenant: Tenant, left_s: LeftS) -> dict[str, object]:
-        return {"within_s": max(0.0, left_s() - self.judge_s), "tenant": tenant, "request_id": _request_id()}
+        return {"within_s": max(0.0, left_s() - self.judge_s), "tenant": tenant, "call": Call.current()}
 
     async def judge(
         self, contexts: Sequence[Context], candidates: Sequence[Sequence[Candidate]], *, left_s: LeftS
     ) -> list[list[QualityVerdict]]:
-        return await self._quality(partial(self.quality.judge.remote, contexts, candidates, request_id=_request_id()), left_s=left_s)
+        with self.telemetry.stage("judge"):
+            ask = partial(self.quality.judge.remote, contexts, candidates, call=Call.current())
+            verdicts = await self._quality(ask, left_s=left_s)
+        count_verdicts(self.telemetry.record, chain.from_iterable(verdicts))
+        return verdicts
 
     async def ready(self, *, left_s: LeftS) -> bool:
-        """Raises Unavailable that names what does not answer."""
-        return all(await asyncio.gather(*(hop(handle.ready.remote, left_s=left_s) for hop, handle in self._ready)))
-
-
-def _request_id() -> str:
-    return current_request_id.get() or ""
+        """Raises Unavailable that names all that do not answer."""
+        asked = (hop(handle.ready.remote, left_s=left_s) for hop, handle in self._ready)
+        told = await asyncio.gather(*asked, return_exceptions=True)
+        if missing := [str(error).removesuffix("; try again") for error in told if isinstance(error, BaseException)]:
+            raise Unavailable("; ".join(missing))
+        return True

@@ -33,6 +33,7 @@ from serve_app.graph.showing import Showing
 from serve_app.http.lines import TellItem
 from serve_app.state.cache import cache_key
 from serve_app.state.live import Live
+from serve_app.telemetry.stages import OFF, Telemetry
 
 SANDBOX = "sandbox"
 TAKEN_DOWN = "taken_down"
@@ -87,6 +88,7 @@ class Page:
     """orders of takedown as they stand"""
     now: Callable[[], float] = time.time
     """what the calendar says, for how long a signature stands"""
+    telemetry: Telemetry = OFF
 
     async def answer(
         self,
@@ -133,7 +135,8 @@ class Page:
 
         def take(number: int, reason: Reason) -> None:
             at = places[number]
-            items[at] = self._item(contexts[at], reason)
+            with self.telemetry.stage("sign"):
+                items[at] = self._item(contexts[at], reason)
             if tell:
                 tell(at, items[at])
 

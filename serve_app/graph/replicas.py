@@ -7,6 +7,7 @@ on its own node, and is ready only when its constructor is done: a generator who
 import asyncio
 import logging
 import os
+import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -17,11 +18,14 @@ from common.domain.reason import QualityVerdict
 from common.errors import Unavailable
 from common.generation.answer import Written
 from common.generation.candidates import Candidate
-from common.log import request_id as current_request_id
 from serve_app.autoscaling import SECONDS_A_SEQUENCE, SEQUENCES
 from serve_app.config import ServeConfig
 from serve_app.graph.admission import Tenant
 from serve_app.state.live import check_policy, locate_bundle, read_live
+from serve_app.telemetry.metrics import BUNDLE_LOAD_SECONDS, CANARY_NATS, ENGINE_SEQUENCE_SECONDS, ENGINE_SEQUENCES
+from serve_app.telemetry.replica_log import discreet
+from serve_app.telemetry.stages import open_telemetry
+from serve_app.telemetry.tracing import Call
 
 log = logging.getLogger("ray.serve")  # the logger whose records Serve writes to the replica's file, request id and all
 
@@ -35,15 +39,18 @@ class FeaturesReplica:
         from common.features.snapshot import Snapshot
         from serve_app.graph.features_deployment import Features
 
+        discreet()
+        self.telemetry = open_telemetry(config.telemetry, deployment="features")
         folder = locate_bundle(config.bundle, registry=config.registry)
         vocabulary = read_live(folder, pack=config.pack, policy_version=config.policy_version).pack.vocabulary
         snapshot = Snapshot.open(config.snapshot) if config.snapshot else None
         self.features = Features(snapshot, vocabulary=vocabulary, now=lambda: datetime.now(UTC))
 
-    def contexts(self, request: ReasonsRequest, *, request_id: str) -> list[Context | ItemReason]:
+    def contexts(self, request: ReasonsRequest, *, call: Call) -> list[Context | ItemReason]:
         """Not async: Serve runs it in a thread, so that a user with a long past keeps no other page from being taken."""
-        current_request_id.set(request_id)
-        return self.features.contexts(request)
+        call.joined()
+        with self.telemetry.span("contexts"):
+            return self.features.contexts(request)
 
     async def ready(self) -> bool:
         return True
@@ -57,6 +64,9 @@ class GeneratorReplica:
         from common.language.base_model import has_bf16
         from serve_app.graph.generator_deployment import Generator
 
+        began_s = time.monotonic()
+        discreet()
+        self.telemetry = open_telemetry(config.telemetry, deployment="generator")
         own = config.generator
         torch.set_num_threads(own.threads)
         folder = locate_bundle(config.bundle, registry=config.registry)
@@ -68,19 +78,24 @@ class GeneratorReplica:
         self.generator = Generator(bundle, slots=own.slots, max_len=own.max_len, compile=own.compile)
         self.generator.warm_up()
         log.info("bundle %s on %s: canaries passed: %s", bundle.manifest.bundle_id, own.on, bundle.canaries)
+        self.telemetry.record(BUNDLE_LOAD_SECONDS, time.monotonic() - began_s)
+        found = bundle.canaries
+        assert found is not None
+        for name, nats in (("trained", found.from_trained), ("base", found.from_base), ("allowed", found.tolerance)):
+            self.telemetry.record(CANARY_NATS, nats, {"from": name})
 
     async def write(
-        self, contexts: Sequence[Context], *, k: int, attempt: int, within_s: float | None, tenant: Tenant, request_id: str
+        self, contexts: Sequence[Context], *, k: int, attempt: int, within_s: float | None, tenant: Tenant, call: Call
     ) -> list[Written]:
-        current_request_id.set(request_id)
-        with self._with_engine():
+        call.joined()
+        with self._with_engine(), self.telemetry.span("write"):
             return await self.generator.write(contexts, k=k, attempt=attempt, within_s=within_s, tenant=tenant)
 
     async def each(
-        self, contexts: Sequence[Context], *, k: int, attempt: int, within_s: float | None, tenant: Tenant, request_id: str
+        self, contexts: Sequence[Context], *, k: int, attempt: int, within_s: float | None, tenant: Tenant, call: Call
     ) -> AsyncIterator[tuple[int, Written]]:
-        current_request_id.set(request_id)
-        with self._with_engine():
+        call.joined()
+        with self._with_engine(), self.telemetry.span("write"):
             async for part in self.generator.each(contexts, k=k, attempt=attempt, within_s=within_s, tenant=tenant):
                 yield part
 
@@ -103,9 +118,11 @@ class GeneratorReplica:
         return {SEQUENCES: float(self.generator.thread.num_running), SECONDS_A_SEQUENCE: self.generator.thread.seconds_a_sequence}
 
     def check_health(self) -> None:
-        """Serve replaces a replica that raises here."""
+        """Serve asks every five seconds, and replaces a replica that raises here."""
+        self.telemetry.record(ENGINE_SEQUENCES, self.generator.thread.num_running)
+        self.telemetry.record(ENGINE_SEQUENCE_SECONDS, self.generator.thread.seconds_a_sequence)
         if (broken := self.generator.thread.broken) is not None:
-            raise Unavailable(f"the decode engine broke: {type(broken).__name__}: {broken}")
+            raise Unavailable(f"the decode engine broke ({type(broken).__name__})")
 
 
 class QualityReplica:
@@ -115,6 +132,8 @@ class QualityReplica:
         from common.bundle.load import load_bundle
         from serve_app.graph.quality_deployment import Quality, panel_of
 
+        discreet()
+        self.telemetry = open_telemetry(config.telemetry, deployment="quality")
         torch.set_num_threads(config.quality.threads)
         folder = locate_bundle(config.bundle, registry=config.registry)
         # The embedding as in training, whatever the generator has; the canaries are the generator's business, whose model answers.
@@ -122,12 +141,11 @@ class QualityReplica:
         check_policy(bundle.pack, config.policy_version)
         self.quality = Quality(panel_of(bundle))
 
-    def judge(
-        self, contexts: Sequence[Context], candidates: Sequence[Sequence[Candidate]], *, request_id: str
-    ) -> list[list[QualityVerdict]]:
+    def judge(self, contexts: Sequence[Context], candidates: Sequence[Sequence[Candidate]], *, call: Call) -> list[list[QualityVerdict]]:
         """Not async: Serve runs it in a thread, so that a page being judged keeps no other from being taken."""
-        current_request_id.set(request_id)
-        return self.quality.judge(contexts, candidates)
+        call.joined()
+        with self.telemetry.span("judge"):
+            return self.quality.judge(contexts, candidates)
 
     async def ready(self) -> bool:
         return True

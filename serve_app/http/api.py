@@ -24,9 +24,13 @@ from common.errors import BadInput, DeadlineExceeded, LiyouError, RateLimited, U
 from serve_app.http.doors import Caller, Doors
 from serve_app.http.limits import HttpLimits, read_json
 from serve_app.http.lines import LINES, Lines, TellItem, wants_lines
+from serve_app.http.observed import ObservedMiddleware
 from serve_app.http.openapi import LINES_ANSWER, REASONS_REQUEST, VERIFY_REQUEST, document, problem_answers
 from serve_app.http.request_id import RequestIdMiddleware, problem_response
+from serve_app.http.traffic import Traffic
 from serve_app.state.counters import Counters
+from serve_app.telemetry.counting import sources
+from serve_app.telemetry.stages import OFF, Telemetry
 
 Body = TypeVar("Body", bound=BaseModel)
 
@@ -64,15 +68,19 @@ def create_api(
     now: Callable[[], float] = time.time,
     echo_request_id: bool = True,
     lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]] | None = None,
+    telemetry: Telemetry = OFF,
+    traffic: Traffic | None = None,
 ) -> FastAPI:
     """`ready` says in a sentence what is missing, or None. `keys`: whose signatures under reasons count, the one that signs first. `doors`:
     who may ask, None: anybody. `standing`: orders of takedown. `now` is the calendar's. `echo_request_id` is off where a proxy in front
-    echoes the header itself."""
+    echoes the header itself. `traffic` counts who is inside, for whoever has to drain it."""
     bounds = limits or HttpLimits()
     keyring = keys or Keyring(())
     entry = doors or Doors(None, Counters(None, local_share=1, now=now), now=now)
     app = FastAPI(title="Liyou", version="1", docs_url=None, redoc_url=None, redirect_slashes=False, lifespan=lifespan)
     app.add_middleware(RequestIdMiddleware, echo=echo_request_id)
+    inside = traffic or Traffic(telemetry.record)
+    app.add_middleware(ObservedMiddleware, telemetry=telemetry, traffic=inside)
 
     @app.post(
         "/v1/reasons",
@@ -83,7 +91,10 @@ def create_api(
     )
     async def reasons(request: Request) -> Response:
         arrived_s = clock()
-        caller = await entry.enter(request.headers.get("authorization"), scope="reasons")
+        inside.admit()
+        with telemetry.stage("doors"):
+            caller = await entry.enter(request.headers.get("authorization"), scope="reasons")
+        request.state.key = caller.key and caller.key.name
         milliseconds = parse_deadline_ms(request.headers.get(DEADLINE_HEADER), limits=bounds.deadline)
         deadline = Deadline.after(milliseconds, now_s=arrived_s)
         ask = partial(answer_page, request_id=request.state.request_id, deadline=deadline, caller=caller)
@@ -92,8 +103,8 @@ def create_api(
                 page = parsed(await read_json(request, limits=bounds), ReasonsRequest)
                 left = await entry.charge(caller, items=len(page.items))
                 if not wants_lines(request):
-                    return json_response(await ask(page), headers=left)
-                lines = Lines(lambda tell: ask(page, tell=tell), request_id=request.state.request_id)
+                    return json_response(_observed(request, await ask(page)), headers=left)
+                lines = Lines(lambda tell: ask(page, tell=tell), request_id=request.state.request_id, at_end=partial(_observed, request))
                 await lines.begun()
         except TimeoutError as error:
             raise DeadlineExceeded(f"not even a template was possible within {milliseconds} ms") from error
@@ -134,6 +145,7 @@ def create_api(
 
     @app.get("/readyz", response_model=Health, responses=problem_answers(503), summary="Pages can be answered")
     async def readyz() -> Response:
+        inside.admit()
         if (missing := await ready()) is not None:
             raise Unavailable(missing)
         return json_response(Health())
@@ -141,6 +153,12 @@ def create_api(
     _add_problem_handlers(app, bounds)
     app.openapi = lambda: document(app)  # type: ignore[method-assign]
     return app
+
+
+def _observed(request: Request, answer: ReasonsResponse) -> ReasonsResponse:
+    """Leaves what the access line says of it where that is written."""
+    request.state.items, request.state.degraded = sources(answer), answer.degraded
+    return answer
 
 
 def parsed(body: object, kind: type[Body]) -> Body:
@@ -166,6 +184,7 @@ def _add_problem_handlers(app: FastAPI, limits: HttpLimits) -> None:
             return problem_response(problem, headers=dict(error.headers or {}))
         assert isinstance(error, LiyouError)
         problem = problems.from_error(error, request_id=request_id)
+        request.state.code, request.state.retryable = problem.code, problem.retryable
         if isinstance(error, Unauthorised):
             return problem_response(problem, headers={"WWW-Authenticate": "Bearer"})
         after_s = error.retry_after_s if isinstance(error, RateLimited) else limits.retry_after_s

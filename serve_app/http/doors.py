@@ -15,6 +15,7 @@ from serve_app.state.api_keys import ApiKey, KeyStore, Scope
 from serve_app.state.counters import Counters, Taken
 from serve_app.state.redis_link import RedisLink
 from serve_app.state.secret import read_redis
+from serve_app.telemetry.metrics import Record, nothing
 
 MAX_HEADER = 256
 Headers = dict[str, str]
@@ -88,12 +89,12 @@ class Doors:
         await self.counters.close()
 
 
-def open_doors(config: DoorsConfig) -> Doors:
+def open_doors(config: DoorsConfig, *, record: Record = nothing) -> Doors:
     """As a replica of `api` has them. Raises ConfigError for a file of keys that is none."""
     shared = None
     if config.redis:
         url, told = read_redis(config.redis, field="doors.redis"), f"limits are {config.local_share:.2f} of themselves until it does"
-        shared = RedisLink(url, clock=time.monotonic, until_then=told)
+        shared = RedisLink(url, use="limits", clock=time.monotonic, until_then=told, record=record)
     counters = Counters(shared, local_share=config.local_share, now=time.time)
     return Doors(KeyStore(Path(config.keys), clock=time.monotonic) if config.keys else None, counters, now=time.time)
 

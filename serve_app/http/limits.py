@@ -16,6 +16,11 @@ class HttpLimits(Frozen):
     grace_s: float = Field(0.25, ge=0, description="how long past its deadline a page may still arrive, before it is cut off with 504")
     retry_after_s: int = Field(1, ge=1, description="Retry-After of answers that say retryable")
 
+    @property
+    def longest_s(self) -> float:
+        """After which no page that was let in is still inside."""
+        return self.deadline.max_ms / 1000 + self.grace_s
+
 
 async def read_json(request: Request, *, limits: HttpLimits) -> object:
     """The parsed body. Raises UnsupportedMedia, TooLarge or BadRequest; of a body that is too large, nothing past the limit is kept."""

@@ -25,8 +25,15 @@ def wants_lines(request: Request) -> bool:
 class Lines:
     """Begins to answer when it is made; iterated once. Whoever leaves early ends the answer."""
 
-    def __init__(self, answer: Callable[[TellItem], Awaitable[ReasonsResponse]], *, request_id: str) -> None:
-        self._request_id = request_id
+    def __init__(
+        self,
+        answer: Callable[[TellItem], Awaitable[ReasonsResponse]],
+        *,
+        request_id: str,
+        at_end: Callable[[ReasonsResponse], object] = lambda answer: None,
+    ) -> None:
+        """`at_end` hears of the whole answer when its last line is written."""
+        self._request_id, self._at_end = request_id, at_end
         self._told: asyncio.Queue[ReasonsLine | None] = asyncio.Queue()
         self._first: ReasonsLine | None = None
         self._page = asyncio.ensure_future(answer(self._tell))
@@ -63,6 +70,7 @@ class Lines:
         except Exception:
             log.exception("unexpected error in a page of which lines were sent")
             return ReasonsLine(problem=problems.unexpected(request_id=self._request_id))
+        self._at_end(answer)
         told = ReasonsEnd(num_items=len(answer.items), **answer.model_dump(include=set(ReasonsEnd.model_fields)))
         return ReasonsLine(end=told)
 

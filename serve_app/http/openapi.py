@@ -52,6 +52,13 @@ REASONS_REQUEST: dict[str, object] = {
             "schema": {"type": "string", "maxLength": 128},
             "description": "echoed on every answer; one is made where it is absent",
         },
+        {
+            "name": "traceparent",
+            "in": "header",
+            "required": False,
+            "schema": {"type": "string", "maxLength": 512},
+            "description": "W3C trace context, gone on with; every answer carries ours. One that is not valid is ignored",
+        },
     ],
 }
 

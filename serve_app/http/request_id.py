@@ -14,7 +14,7 @@ from common.log import request_id as current_request_id
 HEADER = "x-request-id"
 VALID = re.compile(r"[A-Za-z0-9._~:/+=@-]{1,128}")
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("ray.serve")  # the logger whose records Serve writes to the replica's file
 
 
 def problem_response(problem: problems.Problem, *, headers: dict[str, str] | None = None) -> Response:
@@ -49,7 +49,7 @@ class RequestIdMiddleware:
         try:
             await self.app(scope, receive, send_with_id)
         except Exception:
-            log.exception("unexpected error in %s %s", scope["method"], scope["path"])
+            log.exception("unexpected error")  # its route is in the line that ends the request; a path may hold anything
             if started:
                 raise
             await problem_response(problems.unexpected(request_id=request_id))(scope, receive, send_with_id)

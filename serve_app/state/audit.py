@@ -15,6 +15,7 @@ from common.contract.wire import ReasonsRequest, ReasonsResponse
 from common.errors import AlreadyExists, LiyouError
 from serve_app.config import AuditConfig
 from serve_app.state.secret import read_secret
+from serve_app.telemetry.metrics import AUDIT_LOST, AUDIT_PENDING, Record, nothing
 
 log = logging.getLogger("ray.serve")
 Now = Callable[[], datetime]
@@ -37,8 +38,10 @@ class _Segment:
 
 
 class AuditLog:
-    def __init__(self, storage: Storage, *, secret: bytes, signer: Signer | None, pending: int, now: Now = utc_now) -> None:
-        self._storage, self._secret, self._signer, self._limit, self._now = storage, secret, signer, pending, now
+    def __init__(
+        self, storage: Storage, *, secret: bytes, signer: Signer | None, pending: int, now: Now = utc_now, record: Record = nothing
+    ) -> None:
+        self._storage, self._secret, self._signer, self._limit, self._now, self._record = storage, secret, signer, pending, now, record
         self._place = Place(f"{now():%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}")
         self._pending: deque[Entry] = deque()
         self._unwritten: _Segment | None = None
@@ -52,6 +55,7 @@ class AuditLog:
                 self._pending.append(entry)
             else:
                 self._lost += 1
+                self._record(AUDIT_LOST)
 
     async def flush(self) -> bool:
         """Writes what waits, as a segment; whether nothing waits any more. What cannot be written is tried again as it is the next time."""
@@ -88,6 +92,7 @@ class AuditLog:
         """Until it is cancelled."""
         while True:
             await asyncio.sleep(every_s)
+            self._record(AUDIT_PENDING, len(self._pending) + (self._unwritten.count if self._unwritten else 0))
             try:
                 await self.flush()
             except Exception:  # a record that stops in silence would be worse than one that is tried again
@@ -102,8 +107,9 @@ class AuditLog:
         await self.flush()
 
 
-def open_audit(config: AuditConfig, *, signer: Signer | None) -> AuditLog | None:
+def open_audit(config: AuditConfig, *, signer: Signer | None, record: Record = nothing) -> AuditLog | None:
     """None where no record is kept. Raises ConfigError for a URI that is none, or a secret that cannot be read or is too short."""
     if config.to is None or config.secret is None:
         return None
-    return AuditLog(open_storage(config.to), secret=read_secret(config.secret, field="audit.secret"), signer=signer, pending=config.pending)
+    secret = read_secret(config.secret, field="audit.secret")
+    return AuditLog(open_storage(config.to), secret=secret, signer=signer, pending=config.pending, record=record)

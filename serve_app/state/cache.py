@@ -25,6 +25,7 @@ from common.domain.reason import QualityVerdict, Reason
 from serve_app.config import CacheConfig
 from serve_app.state.redis_link import RedisGone, RedisLink
 from serve_app.state.secret import read_redis, read_secret
+from serve_app.telemetry.metrics import Record, nothing
 
 log = logging.getLogger("ray.serve")
 
@@ -97,8 +98,8 @@ class MemoryStore:
 class RedisStore:
     """Redis itself bounds its memory: `maxmemory` with `allkeys-lru`."""
 
-    def __init__(self, url: str, *, secret: bytes, lifetime_s: float, clock: Callable[[], float]) -> None:
-        self._link = RedisLink(url, clock=clock, until_then="every item is written until it does")
+    def __init__(self, url: str, *, secret: bytes, lifetime_s: float, clock: Callable[[], float], record: Record = nothing) -> None:
+        self._link = RedisLink(url, use="cache", clock=clock, until_then="every item is written until it does", record=record)
         self._redis = Redis(connection_pool=self._link.pool)
         self._secret, self._lifetime_s = secret, lifetime_s
 
@@ -163,9 +164,10 @@ def _named(key: Key) -> str:
     return f"liyou:reason:{key}"
 
 
-def open_store(config: CacheConfig, *, clock: Callable[[], float] = time.monotonic) -> ReasonStore | None:
+def open_store(config: CacheConfig, *, clock: Callable[[], float] = time.monotonic, record: Record = nothing) -> ReasonStore | None:
     """None where nothing is kept. Raises ConfigError for a secret that cannot be read or is too short."""
     if config.redis is not None and config.secret is not None:
         secret = read_secret(config.secret, field="cache.secret")
-        return RedisStore(read_redis(config.redis, field="cache.redis"), secret=secret, lifetime_s=config.lifetime_s, clock=clock)
+        url = read_redis(config.redis, field="cache.redis")
+        return RedisStore(url, secret=secret, lifetime_s=config.lifetime_s, clock=clock, record=record)
     return MemoryStore(max_entries=config.max_entries, lifetime_s=config.lifetime_s, clock=clock) if config.max_entries else None

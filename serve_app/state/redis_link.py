@@ -8,6 +8,8 @@ from typing import TypeVar
 from redis.asyncio import ConnectionPool
 from redis.exceptions import RedisError
 
+from serve_app.telemetry.metrics import REDIS_FAILURES, Record, nothing
+
 log = logging.getLogger("ray.serve")
 
 ANSWER_WITHIN_S = 0.1
@@ -25,9 +27,10 @@ class RedisGone(Exception):
 class RedisLink:
     """Connects when it is first asked."""
 
-    def __init__(self, url: str, *, clock: Callable[[], float], until_then: str) -> None:
-        """`url` is redis://HOST:PORT/NUMBER, with credentials where wanted; `until_then` tells the log what happens without it."""
-        self.url, self._clock, self._until_then = url, clock, until_then
+    def __init__(self, url: str, *, use: str, clock: Callable[[], float], until_then: str, record: Record = nothing) -> None:
+        """`url` is redis://HOST:PORT/NUMBER, with credentials where wanted; `use` names it in a metric, `until_then` tells the log what
+        happens without it."""
+        self.url, self._use, self._clock, self._until_then, self._record = url, use, clock, until_then, record
         timeouts = {"socket_connect_timeout": ANSWER_WITHIN_S, "socket_timeout": ANSWER_WITHIN_S}
         self.pool = ConnectionPool.from_url(url, max_connections=CONNECTIONS, **timeouts)
         self._gone_until_s = 0.0
@@ -41,6 +44,7 @@ class RedisLink:
                 return await call()
         except (RedisError, OSError, TimeoutError) as error:
             log.error("Redis does not answer (%s): %s", error, self._until_then)
+            self._record(REDIS_FAILURES, 1, {"use": self._use})
             self._gone_until_s = self._clock() + ASK_AGAIN_S
             raise RedisGone from error
 

@@ -15,6 +15,7 @@ from cluster.client.dashboard import RAY_VERSION
 from cluster.client.jobs import CONFIG, ENTRYPOINT, KIND, RELEASE
 from cluster.job import KINDS
 from common.config import parse
+from serve_app.app import STOPPING_S
 from serve_app.config import ServeConfig
 from serve_app.deploy_check import DEPLOYMENTS, check
 
@@ -156,6 +157,16 @@ def test_the_serve_file_beside_the_overlays_is_the_one_with_a_registry() -> None
     assert (config.registry or "").startswith("s3://")
     assert config.bundle == "prod"
     assert config.generator.on == "cuda"
+
+
+@both
+def test_a_pod_that_is_told_to_stop_has_time_for_the_longest_page_and_an_old_cluster_too(overlay: str, render: Render) -> None:
+    service = of_kind(render(overlay), "RayService")["spec"]
+    args = yaml.safe_load(service["serveConfigV2"])["applications"][0]["args"]
+    needed_s = parse(args, ServeConfig, source=overlay).http.longest_s + STOPPING_S
+    for group in service["rayClusterConfig"]["workerGroupSpecs"]:
+        assert group["template"]["spec"]["terminationGracePeriodSeconds"] > needed_s
+    assert service["rayClusterDeletionDelaySeconds"] > needed_s
 
 
 def offered(cluster: Manifest, *, replicas: str) -> dict[str, float]:

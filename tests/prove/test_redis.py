@@ -65,7 +65,7 @@ def answers(port: int) -> bool:
 
 @asynccontextmanager
 async def replica(redis: Redis) -> AsyncIterator[Counters]:
-    counters = Counters(RedisLink(redis.url, clock=time.monotonic, until_then="less"), local_share=0.25, now=time.time)
+    counters = Counters(RedisLink(redis.url, use="limits", clock=time.monotonic, until_then="less"), local_share=0.25, now=time.time)
     yield counters
     await counters.close()
 

@@ -15,11 +15,13 @@ from starlette.testclient import TestClient
 from common import packs
 from common.artifacts.registry import Registry
 from common.artifacts.storage import open_storage
+from common.contract.deadline import DeadlineLimits
 from common.errors import BundleNotFound, ConfigError
 from serve_app.app import build, deployment, pinned
 from serve_app.config import AnswerConfig, GeneratorConfig, Replicas, Resources, ServeConfig
 from serve_app.graph.ingress import Ingress
 from serve_app.graph.replicas import FeaturesReplica, GeneratorReplica, QualityReplica
+from serve_app.http.limits import HttpLimits
 
 EARBUDS = {"product_id": "p1", "title": "静音蓝牙耳机", "category": "蓝牙耳机", "price": 299}
 
@@ -36,7 +38,7 @@ def client(tiny_bundle: Any) -> Iterator[TestClient]:
     """The ingress's own ASGI app over handles to the three deployments behind it."""
     config = ServeConfig(bundle=str(tiny_bundle.path), producer="test shop", answer=AnswerConfig(expected_s=0.05))
     handles = [
-        serve.run(deployment(replica, name, part.resources, part.replicas).bind(config), name=name, _local_testing_mode=True)
+        serve.run(deployment(replica, name, part.resources, part.replicas, longest_s=10).bind(config), name=name, _local_testing_mode=True)
         for name, replica, part in (
             ("features", FeaturesReplica, config.features),
             ("generator", GeneratorReplica, config.generator),
@@ -109,8 +111,8 @@ def test_a_deployment_scales_only_where_its_bounds_differ() -> None:
     class Nothing:
         """A replica."""
 
-    fixed = deployment(Nothing, "fixed", Resources(num_cpus=0.1), Replicas())
-    scaling = deployment(Nothing, "scaling", Resources(num_cpus=0.1), Replicas(max_replicas=4, target_ongoing=2))
+    fixed = deployment(Nothing, "fixed", Resources(num_cpus=0.1), Replicas(), longest_s=60)
+    scaling = deployment(Nothing, "scaling", Resources(num_cpus=0.1), Replicas(max_replicas=4, target_ongoing=2), longest_s=60)
     assert (fixed.num_replicas, fixed.max_ongoing_requests) == (1, 64)
     assert scaling._deployment_config.autoscaling_config.max_replicas == 4
     assert scaling._deployment_config.autoscaling_config.downscale_delay_s == 120
@@ -121,7 +123,14 @@ def test_a_replica_asks_for_the_accelerator_that_is_named() -> None:
         """A replica."""
 
     resources = Resources(num_cpus=0.1, num_gpus=1, accelerator_type="L4")
-    assert deployment(Nothing, "gpu", resources, Replicas()).ray_actor_options == {"num_cpus": 0.1, "num_gpus": 1, "accelerator_type": "L4"}
+    declared = deployment(Nothing, "gpu", resources, Replicas(), longest_s=60)
+    assert declared.ray_actor_options == {"num_cpus": 0.1, "num_gpus": 1, "accelerator_type": "L4"}
+
+
+def test_a_replica_that_is_told_to_stop_has_time_for_the_longest_page() -> None:
+    limits = HttpLimits(deadline=DeadlineLimits(max_ms=90_000))
+    declared = deployment(FeaturesReplica, "any", Resources(num_cpus=0.1), Replicas(), longest_s=limits.longest_s)
+    assert declared._deployment_config.graceful_shutdown_timeout_s > 90
 
 
 def test_the_device_follows_the_reservation_and_a_gpu_that_is_missing_is_told(tiny_bundle: Any) -> None:

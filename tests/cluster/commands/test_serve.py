@@ -1,11 +1,17 @@
 """`liyou serve` up to the point where Ray begins: arguments, port, report."""
 
+import os
+import signal
 import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from cluster.commands.serve import Phases, app, first_answer, merged, refuse_taken_port, report, stopped_by_signals
+from cluster.commands.serve import Phases, app, first_answer, merged, refuse_taken_port, report, stopped_by_signals, until_told_to_stop
 from common.errors import BundleNotFound, ConfigError, Unavailable
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:ray.*")  # Ray Serve 2.60 warns while it is imported
@@ -66,21 +72,46 @@ def test_a_server_that_never_answers_is_told_as_unavailable(monkeypatch: pytest.
         first_answer("http://127.0.0.1:1/readyz")
 
 
-def test_a_signal_unwinds_what_was_started_and_counts_as_success() -> None:
-    import os
-    import signal
-    import time
+def tell(*_: object) -> int:
+    """To stop, as a platform does; whatever this stands for ends then."""
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(5)
+    return 0
 
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+
+def test_before_it_stops_it_waits_for_those_inside_and_says_who_was_not_answered(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("cluster.commands.serve.time", SimpleNamespace(sleep=tell))
+    with before_and_after(), stopped_by_signals():
+        until_told_to_stop(lambda: 2)
+    assert capsys.readouterr().err.splitlines()[1:] == ["2 requests were still inside", "stopped"]
+
+
+def test_told_twice_it_leaves_at_once(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr("cluster.commands.serve.time", SimpleNamespace(sleep=tell))
+    with before_and_after(), stopped_by_signals():
+        until_told_to_stop(tell)
+    assert capsys.readouterr().err.splitlines()[1:] == ["stopped"]
+
+
+def test_a_signal_unwinds_what_was_started_and_counts_as_success() -> None:
     undone = []
+    with before_and_after(), stopped_by_signals():
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(5)
+        finally:
+            undone.append(True)
+    assert undone == [True]
+
+
+@contextmanager
+def before_and_after() -> Iterator[None]:
+    """Whatever handles signals here handles them again afterwards."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
-        with stopped_by_signals():
-            try:
-                os.kill(os.getpid(), signal.SIGTERM)
-                time.sleep(5)
-            finally:
-                undone.append(True)
+        yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-    assert undone == [True]

@@ -26,6 +26,23 @@ def test_the_bare_base_is_recognised_even_when_the_adapter_moves_it_little(parts
         check_canaries(bundle.manifest, load_base(str(parts.base)), vocabulary=parts.pack.vocabulary)
 
 
+@pytest.mark.parametrize("strength", [0.5, 0.2, 0.1])
+def test_the_bare_base_is_recognised_in_bf16_too_far_inside_what_bf16_is_allowed(parts, tmp_path: Path, strength: float) -> None:
+    parts.write(tmp_path / "faint", adapter={name: tensor * strength for name, tensor in parts.adapter.items()})
+    bundle = load_bundle(tmp_path / "faint", dtype="bfloat16")
+    assert bundle.canaries is not None
+    assert bundle.canaries.from_base < bundle.canaries.tolerance
+    with pytest.raises(CanaryFailed, match="bare base"):
+        check_canaries(bundle.manifest, load_base(str(parts.base), dtype="bfloat16"), vocabulary=parts.pack.vocabulary)
+
+
+def test_what_bf16_cannot_tell_is_not_taken_for_the_base(parts, tmp_path: Path) -> None:
+    parts.write(tmp_path / "faint", adapter={name: tensor * 0.01 for name, tensor in parts.adapter.items()})
+    report = load_bundle(tmp_path / "faint", dtype="bfloat16").canaries
+    assert report is not None
+    assert report.from_base < 2 * report.from_trained
+
+
 def test_a_drifted_model_is_recognised(parts, written: Path) -> None:
     language = load_bundle(written).language
     language.model.get_submodule("model.norm").weight.data.mul_(1.05)

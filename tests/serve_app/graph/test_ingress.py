@@ -10,6 +10,7 @@ from common.contract.deadline import Deadline
 from common.contract.wire import ItemReason, ReasonsRequest, ReasonsResponse
 from serve_app.graph.ingress import Ingress
 from serve_app.http.doors import Caller
+from serve_app.telemetry.stages import OFF
 
 REQUEST = ReasonsRequest.model_validate({"items": [{"product_id": "p1"}, {"product_id": "p2"}]})
 
@@ -34,6 +35,7 @@ def test_lines_that_are_broken_off_are_on_record_as_far_as_they_were_told() -> N
     ingress = Ingress.__new__(Ingress)
     ingress.page = SimpleNamespace(answer=answer, response=response)  # type: ignore[assignment]
     ingress.audit = SimpleNamespace(note=lambda request, told, *, tenant: noted.append(told))  # type: ignore[assignment]
+    ingress.telemetry = OFF
     heard: list[int] = []
 
     async def leave() -> None:

@@ -12,6 +12,8 @@ from common.errors import Unavailable
 from serve_app.config import GeneratorConfig, ServeConfig
 from serve_app.graph import replicas
 from serve_app.graph.replicas import GeneratorReplica
+from serve_app.telemetry.stages import OFF
+from serve_app.telemetry.tracing import Call
 
 
 @pytest.mark.parametrize("broken", [None, RuntimeError("out of memory")], ids=["busy", "broken"])
@@ -23,11 +25,12 @@ def test_a_replica_whose_engine_broke_ends_itself_and_one_that_is_busy_does_not(
     monkeypatch.setattr(os, "_exit", exits.append)
     monkeypatch.setattr(replicas, "LAST_WORDS_S", 0.0)
     replica = GeneratorReplica.__new__(GeneratorReplica)
+    replica.telemetry = OFF
     replica.generator = SimpleNamespace(write=write, thread=SimpleNamespace(broken=broken))
 
     async def ask() -> None:
         with pytest.raises(Unavailable):
-            await replica.write([], k=1, attempt=0, within_s=None, tenant=None, request_id="r")
+            await replica.write([], k=1, attempt=0, within_s=None, tenant=None, call=Call("r"))
         assert not exits, "its caller is told first"
         await asyncio.sleep(0.05)
 

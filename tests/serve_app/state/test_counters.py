@@ -50,7 +50,7 @@ def test_looking_counts_nothing_and_says_how_long_to_wait() -> None:
 
 def test_without_redis_a_replica_allows_its_share_and_asks_again_later(caplog: pytest.LogCaptureFixture) -> None:
     moment = Time()
-    alone = counters(RedisLink("redis://127.0.0.1:1/0", clock=moment, until_then="less"), moment)
+    alone = counters(RedisLink("redis://127.0.0.1:1/0", use="limits", clock=moment, until_then="less"), moment)
     assert allowed(alone, 3, 3, 2) == [True, False, True], "half of ten"
     assert allowed(alone, 8, 6, 7, 9, key="large pages") == [True, False, False, False], (
         "a page larger than the share passes once, whatever its size"
