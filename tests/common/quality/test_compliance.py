@@ -2,8 +2,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from common.packs.lexicon import LexiconRule
 from common.packs.load import load_pack
-from common.packs.schema import LexiconRule
 from common.quality.compliance import Law, check_compliance
 
 PACK = load_pack("shop")
