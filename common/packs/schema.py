@@ -11,6 +11,7 @@ from common.config import Frozen
 from common.domain.controls import Control, ControlValue, ControlVocabulary
 from common.packs.lexicon import Lexicon
 from common.packs.parts import Name, Part, Word
+from common.text.normalise import normalise
 
 MentionKind = Literal["viewed", "clicked", "carted", "purchased", "reviewed"]
 
@@ -186,6 +187,12 @@ class Knowledge(Part):
     contradictions: tuple[Contradiction, ...] = ()
     warnings: tuple[RequiredWarning, ...] = ()
 
+    @cached_property
+    def leaves(self) -> tuple[dict[str, str], re.Pattern[str]]:
+        """Leaf -> its parent, and what finds leaves in the name of a category, the longest first."""
+        parents = {leaf: parent for parent, leaves in self.taxonomy.items() for leaf in leaves}
+        return parents, re.compile("|".join(re.escape(leaf) for leaf in sorted(parents, key=len, reverse=True)))
+
 
 SLOTS = (
     "title",
@@ -303,6 +310,5 @@ class Pack(Frozen):
         known = self.facts.category(category)
         if known is not None:
             return (known.parent,)
-        parents = {leaf: parent for parent, leaves in self.knowledge.taxonomy.items() for leaf in leaves}
-        longest_first = "|".join(re.escape(leaf) for leaf in sorted(parents, key=len, reverse=True))
-        return tuple(sorted({parents[leaf] for leaf in re.findall(longest_first, category) if leaf}))
+        parents, leaves = self.knowledge.leaves
+        return tuple(sorted({parents[leaf] for leaf in leaves.findall(normalise(category)) if leaf}))

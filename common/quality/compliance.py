@@ -49,7 +49,7 @@ class Law:
             if not _applies(compiled.rule, parents):
                 continue
             for reading, numbers in zip(readings, may_hit, strict=True):
-                if number in numbers and (place := compiled.hit(reading, as_heard=reading is not readings[0])):
+                if number in numbers and (place := compiled.hit(reading, numbers[number], as_heard=reading is not readings[0])):
                     yield compiled.rule, reading.shown(*place)
                     break
 

@@ -20,13 +20,14 @@ class Compiled:
         self.rule = rule
         self._contexts = [contexts[name] for name in rule.contexts]
 
-    def hit(self, reading: Reading, *, as_heard: bool) -> tuple[int, int] | None:
-        """The first match in the reading that no context makes harmless."""
+    def hit(self, reading: Reading, patterns: Sequence[int], *, as_heard: bool) -> tuple[int, int] | None:
+        """A match of one of the `patterns` in the reading that no context makes harmless: the first of the first."""
         matcher = self._heard if as_heard else self._written
-        for match in matcher.patterns.finditer(reading.text):
-            start, end = match.span()
-            if reading.holds_itself(start, end) and not matcher.harmless(reading.text, start, end):
-                return start, end
+        for number in patterns:
+            for match in matcher.pattern(number).finditer(reading.text):
+                start, end = match.span()
+                if reading.holds_itself(start, end) and not matcher.harmless(reading.text, start, end):
+                    return start, end
         return None
 
     @cached_property
@@ -44,7 +45,8 @@ class _Matcher:
             joined = "|".join(f"(?:{pattern})" for pattern in patterns)
             return re.compile(or_heard(joined) if heard else joined)
 
-        self.patterns = compiled(*rule.patterns)
+        self._rule, self._compiled = rule, compiled
+        self._patterns: dict[int, re.Pattern[str]] = {}
         self._allow = compiled(*rule.allow) if rule.allow else None
         self._around = [
             (
@@ -53,6 +55,13 @@ class _Matcher:
             )
             for context in contexts
         ]
+
+    def pattern(self, number: int) -> re.Pattern[str]:
+        """Compiled when it is first asked for: most of a lexicon never is."""
+        found = self._patterns.get(number)
+        if found is None:
+            found = self._patterns[number] = self._compiled(self._rule.patterns[number])
+        return found
 
     def harmless(self, text: str, start: int, end: int) -> bool:
         if any(
