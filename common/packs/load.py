@@ -9,13 +9,12 @@ from pydantic import Field, ValidationError
 
 from common.config import Frozen, doubled_keys, worded
 from common.errors import ConfigError
+from common.packs.lexicon import Lexicon, LexiconRule
+from common.packs.parts import Name
 from common.packs.schema import (
     ControlPack,
     FactPack,
     Knowledge,
-    Lexicon,
-    LexiconRule,
-    Name,
     Pack,
     Piece,
     RequiredWarning,

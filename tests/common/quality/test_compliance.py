@@ -2,9 +2,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from common.packs.lexicon import LONGEST_MATCH, LexiconRule
 from common.packs.load import load_pack
-from common.packs.schema import LexiconRule
 from common.quality.compliance import Law, check_compliance
+from common.text.patterns import longest
 
 PACK = load_pack("shop")
 LAW = Law(PACK.lexicon, warnings=PACK.knowledge.warnings)
@@ -66,6 +67,13 @@ def test_ordinary_speech_stays_allowed(text: str) -> None:
         ("微 信联系。", "platform-contact"),
         ("顶.级用料。", "ad9-top-grade"),
         ("顶\u0332级用料。", "ad9-top-grade"),
+        ("zui佳选择。", "ad9-best"),
+        ("zuijia选择。", "ad9-best"),
+        ("蕞佳选择。", "ad9-best"),
+        ("日取佳选择。", "ad9-best"),
+        ("国家ji品质。", "ad9-national-level"),
+        ("加薇信领券。", "contact-divert"),
+        ("能治疒了颈椎病。", "ad17-treat"),
     ],
 )
 def test_a_word_that_is_hidden_is_found(text: str, rule: str) -> None:
@@ -105,10 +113,41 @@ def test_a_required_warning_is_missed() -> None:
 
 
 def test_ids_are_unique_and_every_rule_has_a_basis() -> None:
-    assert len({rule.id for rule in RULES}) == len(RULES) >= 40
+    assert len({rule.id for rule in RULES}) == len(RULES) >= 140
     assert all("《" in rule.basis or rule.basis.startswith("平台规则") for rule in RULES)
 
 
 @given(st.text(alphabet=st.characters(), max_size=60))
 def test_any_text_is_read(text: str) -> None:
     LAW.check(text, parents=("食品",))
+
+
+@pytest.mark.parametrize(
+    "text", ["壶嘴好用，倒水利落。", "送给爱罪案小说的人。", "hao记的老味道。", "best before见瓶底。", "这条裙子加长了一寸。"]
+)
+def test_what_only_sounds_or_looks_like_an_offence_is_none(text: str) -> None:
+    assert LAW.lawful(text, parents=("服饰",))
+
+
+@given(
+    st.sampled_from(["顶级", "国家级", "独一无二", "销量冠军", "根治"]),
+    st.sampled_from(["\u200b", " ", "·", "\u0332", "*", "\ufeff"]),
+    st.integers(0, 3),
+    st.booleans(),
+)
+def test_nothing_put_between_the_characters_hides_a_phrase(phrase: str, between: str, at: int, wide: bool) -> None:
+    at = min(at, len(phrase) - 1)
+    hidden = phrase[:at] + between * (2 if wide else 1) + phrase[at:]
+    assert not LAW.lawful(f"这是{hidden}的。", parents=("家居",))
+
+
+def test_the_work_on_a_text_grows_as_the_text_does() -> None:
+    """Counted in characters that the rules' expressions are asked to look at; no match is longer than a bound, whatever the text."""
+
+    def asked(text: str) -> int:
+        return sum(len(reading.text) * sum(map(len, LAW._index.rules(reading.text).values())) for reading in LAW._reader.readings(text))
+
+    part = "这款杯子保温，zui jia之选，颜色是奶油白，适合办公室。"
+    once, often = asked(part * 8), asked(part * 64)
+    assert often <= 8.5 * once
+    assert all(longest(pattern) <= LONGEST_MATCH for rule in RULES for pattern in rule.patterns)
