@@ -5,6 +5,7 @@ An engine that many callers share takes `sequences` and gives back what `candida
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 from collections.abc import Sequence as Many
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from common.language.tokens import EncodedPrompt, decode, encode_prompt
 if TYPE_CHECKING:
     from common.language.base_model import LanguageModel
 
+log = logging.getLogger(__name__)
 STAGE = "write"
 ATTEMPT_SPAN = 1 << 16
 """Candidates an attempt may number, so that no two attempts draw the same text whatever their k."""
@@ -92,8 +94,11 @@ def room_for(contexts: Iterable[Context], *, language: LanguageModel, vocabulary
 
 
 def _encoded(context: Context, *, language: LanguageModel, vocabulary: ControlVocabulary) -> EncodedPrompt:
+    prompt = build_prompt(context, vocabulary=vocabulary)
+    if prompt.masked:
+        log.warning("product %s: %d numbers or addresses of persons are kept from the model", context.product.product_id, prompt.masked)
     try:
-        return encode_prompt(build_prompt(context, vocabulary=vocabulary), language)
+        return encode_prompt(prompt, language)
     except PromptTooLong as error:
         raise PromptTooLong(f"product {context.product.product_id}: {error}") from error
 

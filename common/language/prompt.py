@@ -20,6 +20,7 @@ from common.domain.controls import ControlVocabulary
 from common.domain.money import Money
 from common.domain.product import BRAND, Attribute, Product
 from common.text.normalise import plain
+from common.text.personal import masked
 
 PROMPT_VERSION = 1
 """Goes up with every change of a golden prompt: a bundle runs only under the version that it was trained with."""
@@ -52,6 +53,8 @@ class Prompt:
     """The block with every control left free; equal to `codes` when no code was asked."""
     dropped: int
     """Pieces that a bound cut short or left out: titles, names, attributes, parts of the history."""
+    masked: int = 0
+    """Numbers and addresses of persons that a merchant or a user wrote; the model is not told them."""
 
     @property
     def text(self) -> str:
@@ -70,6 +73,7 @@ def build_prompt(context: Context, *, vocabulary: ControlVocabulary) -> Prompt:
         codes=_codes_block(vocabulary, codes),
         free_codes=_codes_block(vocabulary, {}),
         dropped=bounded.dropped,
+        masked=bounded.masked,
     )
 
 
@@ -79,13 +83,14 @@ def without_codes(prompt: Prompt) -> Prompt:
 
 
 class _Bounded:
-    """Cuts untrusted text to its bound and counts what was lost."""
+    """Cuts untrusted text to its bound, masks a person's data in it, and counts both."""
 
     def __init__(self) -> None:
-        self.dropped = 0
+        self.dropped = self.masked = 0
 
     def text(self, raw: str, max_chars: int) -> str:
-        whole = plain(raw)
+        whole, found = masked(plain(raw))
+        self.masked += found
         if len(whole) <= max_chars:
             return whole
         self.dropped += 1

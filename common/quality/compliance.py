@@ -9,6 +9,7 @@ from common.quality.lexicon.index import Index
 from common.quality.lexicon.reading import Reader
 from common.quality.lexicon.rule import Compiled
 from common.text.normalise import fold
+from common.text.personal import MASK, find
 from common.text.pinyin import sound
 
 ANYWHERE = "all"
@@ -31,6 +32,7 @@ class Law:
         for rule, span in self.hits(text, parents=parents):
             verb = "is refused" if rule.level == "block" else "needs a person's review"
             findings.append(f"“{text[span[0] : span[1]]}” at {span[0]} {verb}: {rule.id}, {rule.basis}, {rule.why}")
+        findings += [f"“{MASK}” at {start} is refused: a person's data, 《个人信息保护法》第十条" for start, _ in find(text)]
         for warning in self.warnings(parents):
             if fold(warning.text)[0] not in fold(text)[0]:
                 findings.append(f"“{warning.text}” is missing: {warning.id}, {warning.basis}")
@@ -38,7 +40,7 @@ class Law:
 
     def lawful(self, text: str, *, parents: Collection[str]) -> bool:
         """Whether no rule is hit; for a piece of a text, which need not hold the warnings."""
-        return next(self.hits(text, parents=parents), None) is None
+        return next(self.hits(text, parents=parents), None) is None and not find(text)
 
     def hits(self, text: str, *, parents: Collection[str]) -> Iterator[tuple[LexiconRule, Span]]:
         """At most one a rule, in the lexicon's order, with its place in the text as shown."""

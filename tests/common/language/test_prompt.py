@@ -213,3 +213,16 @@ def test_a_page_shares_its_user_block() -> None:
     behavior = BehaviorSummary(last_viewed=mention("手机"))
     other = Product(product_id="q", title="纯棉毛巾", category="毛巾")
     assert built(Context(product=EARPHONES, behavior=behavior)).user == built(Context(product=other, behavior=behavior)).user
+
+
+def test_a_persons_data_that_a_merchant_or_a_user_wrote_is_not_told_and_counted() -> None:
+    product = replace_product(title="声海耳机 咨询13800138000", value="微信：shenghai_01")
+    prompt = built(Context(product=product, controls={}))
+    assert prompt.masked == 2
+    assert "13800138000" not in prompt.text
+    assert "shenghai" not in prompt.text
+    assert "***" in prompt.text
+
+
+def replace_product(*, title: str, value: str) -> Product:
+    return EARPHONES.model_copy(update={"title": title, "attributes": (Attribute(key="客服", value=value),)})

@@ -151,3 +151,10 @@ def test_the_work_on_a_text_grows_as_the_text_does() -> None:
     once, often = asked(part * 8), asked(part * 64)
     assert often <= 8.5 * once
     assert all(longest(pattern) <= LONGEST_MATCH for rule in RULES for pattern in rule.patterns)
+
+
+@pytest.mark.parametrize("text", ["下单打13800138000就好。", "证件110105194912310 02X在手。".replace(" ", ""), "卡4111111111111111可用。"])
+def test_a_reason_with_a_persons_data_is_refused_and_the_finding_does_not_repeat_it(text: str) -> None:
+    result = LAW.check(text, parents=("家居",))
+    assert not LAW.lawful(text, parents=("家居",))
+    assert any("个人信息保护法" in finding for finding in result.findings)
