@@ -19,6 +19,7 @@ COMMANDS = {
     "jobs": "Trainings, studies and evaluations on a cluster: submit, list, logs, stop.",
     "bundle": "Bundles in a registry: list, show, verify, promote, rollback, diff.",
     "serve": "Serve a bundle on this machine over HTTP.",
+    "warm": "Have pages written and kept before anybody asks for them.",
     "bench": "Send pages as a storefront does, at their own times; was a promise kept?",
     "audit": "The record of what was shown: verify, show, prune.",
     "takedown": "What must not be shown any more: add, lift, list; every replica follows within two seconds.",

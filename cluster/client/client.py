@@ -10,7 +10,7 @@ from cluster.client.serving import Item, Serving
 from common.artifacts.signing import Keyring
 from common.config import Frozen, parse
 from common.contract.vouching import verified
-from common.contract.wire import ItemReason, KeysResponse, ModelsResponse, ReasonsResponse, Verification
+from common.contract.wire import ItemReason, KeysResponse, ModelsResponse, ReasonsResponse, Verification, WarmResponse
 from common.errors import BadInput
 from train_app.config import TrainConfig
 from tune_app.config import TuneConfig
@@ -78,6 +78,20 @@ class LiyouClient:
         serving = self._storefront()
         body = serving.body(items, user=user, controls=controls, personalise=personalise, deadline_ms=deadline_ms)
         return serving.each(body, deadline_ms=deadline_ms)
+
+    def warm(
+        self,
+        items: Item | Sequence[Item],
+        *,
+        user: str | Mapping[str, object] | None = None,
+        controls: Mapping[str, str | None] | None = None,
+        personalise: bool = True,
+        deadline_ms: int = 60_000,
+    ) -> WarmResponse:
+        """Has a page written and kept before anybody asks for it; how many of its items are, in numbers. `liyou warm` takes plans."""
+        serving = self._storefront()
+        body = serving.body(items, user=user, controls=controls, personalise=personalise, deadline_ms=deadline_ms)
+        return serving.warm(body, deadline_ms=deadline_ms)
 
     def models(self) -> ModelsResponse:
         """Which bundle answers, with its control codes."""

@@ -11,10 +11,10 @@ from pydantic import ValidationError
 from common.config import parse
 from common.contract.deadline import HEADER, Deadline, DeadlineLimits
 from common.contract.problems import Problem
-from common.contract.wire import ItemReason, KeysResponse, ModelsResponse, ReasonsLine, ReasonsRequest, ReasonsResponse
+from common.contract.wire import ItemReason, KeysResponse, ModelsResponse, ReasonsLine, ReasonsRequest, ReasonsResponse, WarmResponse
 from common.errors import BadInput, DeadlineExceeded, LiyouError, Unavailable, by_code
 
-Answer = TypeVar("Answer", ReasonsResponse, ModelsResponse, KeysResponse)
+Answer = TypeVar("Answer", ReasonsResponse, WarmResponse, ModelsResponse, KeysResponse)
 Got = TypeVar("Got")
 LINES = "application/x-ndjson"
 Item = str | Mapping[str, object]
@@ -35,7 +35,12 @@ class Serving:
         self._http.close()
 
     def reasons(self, body: bytes, *, deadline_ms: int) -> ReasonsResponse:
-        return self._tried(lambda left_ms: self._post(body, left_ms=left_ms), Deadline.after(deadline_ms, now_s=self._clock()))
+        deadline = Deadline.after(deadline_ms, now_s=self._clock())
+        return self._tried(lambda left_ms: self._post(body, left_ms=left_ms, path="/v1/reasons", kind=ReasonsResponse), deadline)
+
+    def warm(self, body: bytes, *, deadline_ms: int) -> WarmResponse:
+        deadline = Deadline.after(deadline_ms, now_s=self._clock())
+        return self._tried(lambda left_ms: self._post(body, left_ms=left_ms, path="/v1/reasons:warm", kind=WarmResponse), deadline)
 
     def each(self, body: bytes, *, deadline_ms: int) -> Iterator[tuple[int, ItemReason]]:
         deadline, num_told = Deadline.after(deadline_ms, now_s=self._clock()), 0
@@ -83,9 +88,9 @@ class Serving:
     def get(self, path: str, kind: type[Answer]) -> Answer:
         return self._tried(lambda left_ms: self._read(self._whole("GET", path, left_ms=left_ms), kind), None)
 
-    def _post(self, body: bytes, *, left_ms: int) -> ReasonsResponse:
+    def _post(self, body: bytes, *, left_ms: int, path: str, kind: type[Answer]) -> Answer:
         headers = {"Content-Type": "application/json", HEADER: str(left_ms)}
-        return self._read(self._whole("POST", "/v1/reasons", left_ms=left_ms, content=body, headers=headers), ReasonsResponse)
+        return self._read(self._whole("POST", path, left_ms=left_ms, content=body, headers=headers), kind)
 
     def _lines(self, body: bytes, *, left_ms: int) -> httpx2.Response:
         """An answer that has begun and is read by its caller."""

@@ -229,6 +229,18 @@ class ReasonsResponse(Reply):
     items: tuple[ItemReason, ...]
 
 
+class WarmResponse(Reply):
+    """What became of a page that was written ahead; nothing of it has been shown."""
+
+    request_id: str
+    bundle_id: str
+    policy_version: str
+    num_items: int
+    written: int = Field(description="accepted and kept now")
+    kept: int = Field(description="kept before")
+    failed: int = Field(description="not accepted, not in time, or not known: each is written when it is asked for")
+
+
 class ReasonsEnd(Reply):
     """What a streamed answer says of the whole page, when all its items have been told."""
 

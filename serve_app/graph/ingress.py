@@ -14,10 +14,10 @@ from ray.serve.handle import DeploymentHandle
 
 from common.contract.deadline import Deadline
 from common.contract.takedown import Standing
-from common.contract.wire import ItemReason, ModelsResponse, ReasonsRequest, ReasonsResponse
+from common.contract.wire import ItemReason, ModelsResponse, ReasonsRequest, ReasonsResponse, WarmResponse
 from common.domain.context import Context
 from common.domain.reason import QualityVerdict
-from common.errors import Unavailable
+from common.errors import Refused, Unavailable
 from common.generation.answer import AnswerPolicy, Written
 from common.generation.candidates import Candidate
 from common.quality.verdict import Checker
@@ -81,6 +81,7 @@ class Ingress:
         """Serve's proxy echoes the request id itself, hence `echo_request_id=False`."""
         return create_api(
             self.answer,
+            warm_page=self.warm,
             ready=self.ready,
             models=self.models,
             limits=self.config.http,
@@ -111,6 +112,24 @@ class Ingress:
             return await ask(tell=telling)
         finally:  # a page that is broken off was shown as far as it was told
             self._note(request, self.page.response(told, request_id=request_id), deadline=deadline, caller=caller)
+
+    async def warm(self, request: ReasonsRequest, *, request_id: str, deadline: Deadline, caller: Caller) -> WarmResponse:
+        """Raises Refused where nothing is kept."""
+        if self.store is None:
+            raise Refused("nothing is kept here, cache.max_entries is 0; there is nothing to write ahead for")
+        answer = await self.page.answer(
+            request, request_id=request_id, deadline=deadline, tenant=caller.tenant, sandbox=caller.sandbox, warming=True
+        )
+        sources = [item.source for item in answer.items]
+        return WarmResponse(
+            request_id=request_id,
+            bundle_id=answer.bundle_id,
+            policy_version=answer.policy_version,
+            num_items=len(sources),
+            written=sources.count("model"),
+            kept=sources.count("cache"),
+            failed=len(sources) - sources.count("model") - sources.count("cache"),
+        )
 
     def _note(self, request: ReasonsRequest, answer: ReasonsResponse, *, deadline: Deadline, caller: Caller) -> None:
         self.telemetry.record(DEADLINE_LEFT, deadline.left_s(now_s=time.monotonic()))

@@ -36,6 +36,8 @@ from serve_app.state.live import Live
 from serve_app.telemetry.stages import OFF, Telemetry
 
 SANDBOX = "sandbox"
+WARMING = "warming"
+"""Whose turn it is at the engine when pages are written ahead: one tenant's beside all others', whoever asks."""
 TAKEN_DOWN = "taken_down"
 LeftS = Callable[[], float]
 """Seconds a hop may still take; asked again at each attempt."""
@@ -63,6 +65,8 @@ class _Asking:
     """Who asks, until when, and how."""
 
     tenant: Tenant
+    lane: Tenant
+    """whose turns at the engine it takes"""
     deadline: Deadline
     left_s: LeftS
     one_by_one: bool
@@ -98,15 +102,22 @@ class Page:
         deadline: Deadline,
         tenant: Tenant = None,
         sandbox: bool = False,
+        warming: bool = False,
         tell: TellItem | None = None,
     ) -> ReasonsResponse:
-        """`sandbox`: templates for all, and no model is asked. `tell`: items are written one by one, so that each can be told as soon as it
-        is accepted, at the cost of more calls; None: a page is written as one.
+        """`sandbox`: templates for all, and no model is asked. `warming`: nobody waits for it, it takes one turn among all. `tell`: items
+        are written one by one, so that each can be told as soon as it is accepted, at the cost of more calls; None: a page as one.
 
         Raises BadControl for a code that the bundle does not have, ProductNotFound when nobody knows any product of the page,
         DeadlineExceeded or Unavailable when no item could be answered. Nothing has been told then.
         """
-        asking = _Asking(tenant, deadline, lambda: deadline.left_s(now_s=self.clock()) - self.policy.reserve_s, one_by_one=tell is not None)
+        asking = _Asking(
+            tenant=tenant,
+            lane=WARMING if warming else tenant,
+            deadline=deadline,
+            left_s=lambda: deadline.left_s(now_s=self.clock()) - self.policy.reserve_s,
+            one_by_one=tell is not None,
+        )
         try:
             # Templates need what is looked up here: the reserve that is kept for them may be spent on it.
             found = await self.hops.contexts(request, left_s=lambda: deadline.left_s(now_s=self.clock()))
@@ -185,7 +196,7 @@ class Page:
 
         async def begin() -> None:
             try:
-                async for at, own in self.hops.each(contexts, k=self.policy.k, attempt=0, tenant=asking.tenant, left_s=asking.left_s):
+                async for at, own in self.hops.each(contexts, k=self.policy.k, attempt=0, tenant=asking.lane, left_s=asking.left_s):
                     first[at].set_result(own)
             except Unavailable as error:
                 for one in first:
@@ -216,7 +227,7 @@ class Page:
             await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _write(self, contexts: list[Context], *, k: int, attempt: int, asking: "_Asking") -> list[Written]:
-        return await self.hops.write(contexts, k=k, attempt=attempt, tenant=asking.tenant, left_s=asking.left_s)
+        return await self.hops.write(contexts, k=k, attempt=attempt, tenant=asking.lane, left_s=asking.left_s)
 
     async def _answer(self, contexts: list[Context], write: Write, beside: Beside, tell: Tell, *, asking: "_Asking") -> None:
         async def judge(contexts: list[Context], candidates: list[list[Candidate]]) -> list[list[QualityVerdict]]:

@@ -2,8 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from typing import Protocol, TypeVar
 
@@ -19,9 +19,18 @@ from common.contract.deadline import HEADER as DEADLINE_HEADER
 from common.contract.deadline import Deadline, parse_deadline_ms
 from common.contract.takedown import Standing
 from common.contract.vouching import verified
-from common.contract.wire import Health, KeysResponse, ModelsResponse, ReasonsRequest, ReasonsResponse, VerifyRequest, VerifyResponse
-from common.errors import BadInput, DeadlineExceeded, LiyouError, RateLimited, Unauthorised, Unavailable
-from serve_app.http.doors import Caller, Doors
+from common.contract.wire import (
+    Health,
+    KeysResponse,
+    ModelsResponse,
+    ReasonsRequest,
+    ReasonsResponse,
+    VerifyRequest,
+    VerifyResponse,
+    WarmResponse,
+)
+from common.errors import BadInput, DeadlineExceeded, LiyouError, RateLimited, Refused, Unauthorised, Unavailable
+from serve_app.http.doors import Caller, Doors, Headers
 from serve_app.http.limits import HttpLimits, read_json
 from serve_app.http.lines import LINES, Lines, TellItem, wants_lines
 from serve_app.http.observed import ObservedMiddleware
@@ -43,6 +52,11 @@ class AnswerPage(Protocol):
         BadControl, or Unavailable when not even templates were possible, before anything is told."""
 
 
+class WarmPage(Protocol):
+    async def __call__(self, request: ReasonsRequest, *, request_id: str, deadline: Deadline, caller: Caller) -> WarmResponse:
+        """Writes what nobody has asked for yet. Raises as `AnswerPage` does, and Refused where nothing is kept."""
+
+
 class RefusedDocument(BadInput):
     """A body that is JSON but not of the schema; keeps what pydantic found until it is told."""
 
@@ -58,6 +72,7 @@ class RefusedDocument(BadInput):
 def create_api(
     answer_page: AnswerPage,
     *,
+    warm_page: WarmPage | None = None,
     ready: Callable[[], Awaitable[str | None]],
     models: Callable[[], Awaitable[ModelsResponse]],
     limits: HttpLimits | None = None,
@@ -82,6 +97,28 @@ def create_api(
     inside = traffic or Traffic(telemetry.record)
     app.add_middleware(ObservedMiddleware, telemetry=telemetry, traffic=inside)
 
+    async def enter(request: Request) -> tuple[Caller, Deadline]:
+        arrived_s = clock()
+        inside.admit()
+        with telemetry.stage("doors"):
+            caller = await entry.enter(request.headers.get("authorization"), scope="reasons")
+        request.state.key = caller.key and caller.key.name
+        milliseconds = parse_deadline_ms(request.headers.get(DEADLINE_HEADER), limits=bounds.deadline)
+        return caller, Deadline.after(milliseconds, now_s=arrived_s)
+
+    async def asked(request: Request, caller: Caller) -> tuple[ReasonsRequest, Headers]:
+        page = parsed(await read_json(request, limits=bounds), ReasonsRequest)
+        return page, await entry.charge(caller, items=len(page.items))
+
+    @asynccontextmanager
+    async def in_time(deadline: Deadline) -> AsyncIterator[None]:
+        """A body that trickles in counts too."""
+        try:
+            async with asyncio.timeout(deadline.left_s(now_s=clock()) + bounds.grace_s):
+                yield
+        except TimeoutError as error:
+            raise DeadlineExceeded("not even a template was possible before the deadline") from error
+
     @app.post(
         "/v1/reasons",
         response_model=ReasonsResponse,
@@ -90,25 +127,31 @@ def create_api(
         summary="Reasons for a page of 1 to 50 products, in the order asked",
     )
     async def reasons(request: Request) -> Response:
-        arrived_s = clock()
-        inside.admit()
-        with telemetry.stage("doors"):
-            caller = await entry.enter(request.headers.get("authorization"), scope="reasons")
-        request.state.key = caller.key and caller.key.name
-        milliseconds = parse_deadline_ms(request.headers.get(DEADLINE_HEADER), limits=bounds.deadline)
-        deadline = Deadline.after(milliseconds, now_s=arrived_s)
+        caller, deadline = await enter(request)
         ask = partial(answer_page, request_id=request.state.request_id, deadline=deadline, caller=caller)
-        try:
-            async with asyncio.timeout(deadline.left_s(now_s=clock()) + bounds.grace_s):  # a body that trickles in counts too
-                page = parsed(await read_json(request, limits=bounds), ReasonsRequest)
-                left = await entry.charge(caller, items=len(page.items))
-                if not wants_lines(request):
-                    return json_response(_observed(request, await ask(page)), headers=left)
-                lines = Lines(lambda tell: ask(page, tell=tell), request_id=request.state.request_id, at_end=partial(_observed, request))
-                await lines.begun()
-        except TimeoutError as error:
-            raise DeadlineExceeded(f"not even a template was possible within {milliseconds} ms") from error
+        async with in_time(deadline):
+            page, left = await asked(request, caller)
+            if not wants_lines(request):
+                return json_response(_observed(request, await ask(page)), headers=left)
+            lines = Lines(lambda tell: ask(page, tell=tell), request_id=request.state.request_id, at_end=partial(_observed, request))
+            await lines.begun()
         return StreamingResponse(lines, media_type=LINES, headers=left)
+
+    @app.post(
+        "/v1/reasons:warm",
+        response_model=WarmResponse,
+        openapi_extra=REASONS_REQUEST,
+        responses=problem_answers(400, 401, 403, 404, 409, 413, 415, 422, 429, 500, 503, 504),
+        summary="Have a page written and kept before anybody asks for it; nothing of it is shown",
+    )
+    async def warm(request: Request) -> Response:
+        caller, deadline = await enter(request)
+        async with in_time(deadline):
+            page, left = await asked(request, caller)
+            if warm_page is None:
+                raise Refused("nothing is kept here")
+            told = await warm_page(page, request_id=request.state.request_id, deadline=deadline, caller=caller)
+        return json_response(told, headers=left)
 
     @app.post(
         "/v1/reasons:verify",

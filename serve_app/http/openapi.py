@@ -20,6 +20,7 @@ MEANINGS = {
     401: "no API key, or none that is known and valid now",
     403: "the key lacks the scope, or asks for more items at once than it may in a whole window",
     404: "no product of the page is known; among known ones an unknown product is an error of its item",
+    409: "nothing is kept here, so nothing can be written ahead",
     413: "body too large",
     415: "not application/json",
     422: "not of the schema, an unknown control code, or a deadline out of bounds",

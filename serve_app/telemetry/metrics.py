@@ -77,7 +77,7 @@ def nothing(metric: Metric, value: float = 1.0, labels: Mapping[str, str] | None
 
 
 VALUES: dict[str, tuple[str, ...]] = {
-    "route": ("/v1/reasons", "/v1/reasons:verify", "/v1/keys", "/v1/models", "/livez", "/readyz", "other"),
+    "route": ("/v1/reasons", "/v1/reasons:warm", "/v1/reasons:verify", "/v1/keys", "/v1/models", "/livez", "/readyz", "other"),
     "outcome": ("ok", "degraded", "refused", "limited", "unavailable", "failed", "left"),
     "reason": ("rate_limited", "overloaded", "unavailable", "deadline_exceeded"),
     "source": ("cache", "model", "template", "none"),

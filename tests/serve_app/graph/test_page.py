@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import pytest
@@ -330,6 +331,27 @@ def told(page: Page, *items: dict[str, Any], within_ms: int = 5000, **fields: An
     deadline = Deadline.after(within_ms, now_s=time.monotonic())
     answer = asyncio.run(page.answer(request, request_id="r-1", deadline=deadline, tell=lambda at, item: heard.append((at, item))))
     return heard, answer
+
+
+def test_a_page_that_is_written_ahead_is_found_by_the_next_and_waits_behind_every_tenant(page: Page, hops: DirectHops) -> None:
+    page = replace(page, cached=Cached(MemoryStore(max_entries=10, lifetime_s=60, clock=lambda: 0.0)))
+    lanes: list[str | None] = []
+    write = hops.write
+
+    async def noting(contexts: Sequence[Context], *, k: int, attempt: int, tenant: str | None, left_s: LeftS) -> list[Written]:
+        lanes.append(tenant)
+        return await write(contexts, k=k, attempt=attempt, tenant=tenant, left_s=left_s)
+
+    hops.write = noting  # type: ignore[method-assign]
+    request = ReasonsRequest.model_validate({"items": [EARBUDS]})
+    answer = partial(page.answer, request, request_id="r", tenant="shop")
+    sources = [
+        asyncio.run(answer(deadline=Deadline.after(5000, now_s=time.monotonic()), warming=warming)).items[0].source
+        for warming in (True, False)
+    ]
+    del hops.write
+    assert sources == ["model", "cache"]
+    assert lanes == ["warming"]
 
 
 @pytest.mark.parametrize("cached", [False, True])

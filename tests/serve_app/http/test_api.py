@@ -12,7 +12,7 @@ from common.artifacts.signing import Keyring, Signer, generate_private_key, key_
 from common.contract.deadline import Deadline, DeadlineLimits
 from common.contract.provenance import Statement, label
 from common.contract.vouching import Voucher
-from common.contract.wire import ItemReason, ModelCard, ModelsResponse, ReasonsRequest, ReasonsResponse, item_error
+from common.contract.wire import ItemReason, ModelCard, ModelsResponse, ReasonsRequest, ReasonsResponse, WarmResponse, item_error
 from common.domain.controls import Control, ControlValue, ControlVocabulary
 from common.errors import Overloaded, ProductNotFound
 from serve_app.http.api import create_api
@@ -369,3 +369,24 @@ def test_who_leaves_in_the_midst_of_lines_ends_the_answer() -> None:
     asyncio.run(talk())
     assert b'"p1"' in sent[1]["body"]
     assert "leaves" in CUT_OFF
+
+
+def test_a_page_is_written_ahead_and_told_in_numbers_only() -> None:
+    asked: list[ReasonsRequest] = []
+
+    async def warm_page(request: ReasonsRequest, *, request_id: str, deadline: Deadline, caller: Caller) -> WarmResponse:
+        asked.append(request)
+        return WarmResponse(request_id=request_id, bundle_id="b1", policy_version="v1", num_items=2, written=1, kept=0, failed=1)
+
+    body = {"items": [{"product": EARBUDS}, {"product_id": "p2"}]}
+    with TestClient(create_api(answer_page, warm_page=warm_page, ready=Readiness(), models=models, limits=LIMITS)) as warm:
+        answer = warm.post("/v1/reasons:warm", json=body)
+        assert answer.json() == {
+            "request_id": answer.headers["x-request-id"], "bundle_id": "b1", "policy_version": "v1",
+            "num_items": 2, "written": 1, "kept": 0, "failed": 1,
+        }  # fmt: skip
+        assert warm.post("/v1/reasons:warm", json={"items": []}).status_code == 422
+    assert len(asked) == 1
+    with TestClient(create_api(answer_page, ready=Readiness(), models=models, limits=LIMITS)) as cold:
+        refused = cold.post("/v1/reasons:warm", json=body)
+    assert (refused.status_code, refused.json()["code"], refused.json()["retryable"]) == (409, "refused", False)
