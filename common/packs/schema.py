@@ -8,33 +8,11 @@ from pydantic import AfterValidator, Field, model_validator
 
 from common.artifacts.digest import canonical_json, sha256_bytes
 from common.config import Frozen
+from common.domain.context import Dealing
 from common.domain.controls import Control, ControlValue, ControlVocabulary
-
-Word = Annotated[str, Field(min_length=1, max_length=80)]
-Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,31}$")]
-MentionKind = Literal["viewed", "clicked", "carted", "purchased", "reviewed"]
-
-
-def _regex(pattern: str) -> str:
-    try:
-        compiled = re.compile(pattern)
-    except re.error as error:
-        raise ValueError(f"not a regular expression: {error}") from error
-    if compiled.match(""):
-        raise ValueError("matches the empty text, so it would match everywhere")
-    return pattern
-
-
-Regex = Annotated[str, Field(min_length=1, max_length=500), AfterValidator(_regex)]
-
-
-class Part(Frozen):
-    """One file of a pack."""
-
-    @cached_property
-    def digest(self) -> str:
-        """sha256 of the canonical JSON: comments and layout of the file do not count."""
-        return sha256_bytes(canonical_json(self.model_dump(mode="json")))
+from common.packs.knowledge import Knowledge
+from common.packs.knowledge import RequiredWarning as RequiredWarning
+from common.packs.parts import Name, Part, Regex, Word
 
 
 class MeasuredValue(Frozen):
@@ -160,7 +138,7 @@ class RatingPhrase(Frozen):
 
 class HistoryPhrase(Frozen):
     phrase: ThingPhrase
-    mention: MentionKind
+    mention: Dealing
 
 
 class FactPack(Part):
@@ -198,32 +176,6 @@ class LexiconRule(Frozen):
 class Lexicon(Part):
     version: str
     rules: tuple[LexiconRule, ...]
-
-
-class Contradiction(Frozen):
-    """A product that is `known` to be one thing is not another, whatever its other attributes say."""
-
-    id: str = Field(pattern=r"^[a-z][a-z0-9-]{2,47}$")
-    known: tuple[Word, ...] = Field(min_length=1, description="words in the product's attribute values or title")
-    refuted: tuple[Word, ...] = Field(min_length=1, description="words that a text may then not say")
-    unless: tuple[Word, ...] = Field((), description="longer words around a refuted one that are no claim (无线充)")
-    why: str = Field(min_length=2)
-
-
-class RequiredWarning(Frozen):
-    """A sentence that the law wants beside any claim about such goods."""
-
-    id: str = Field(pattern=r"^[a-z][a-z0-9-]{2,47}$")
-    scope: tuple[Word, ...] = Field(min_length=1, description="parents of categories")
-    text: Word = Field(description="what must stand in the text")
-    basis: str = Field(min_length=4)
-
-
-class Knowledge(Part):
-    version: str
-    taxonomy: dict[str, tuple[Word, ...]] = Field(description="parent -> leaf categories, those outside facts.yaml included")
-    contradictions: tuple[Contradiction, ...] = ()
-    warnings: tuple[RequiredWarning, ...] = ()
 
 
 SLOTS = (
