@@ -65,6 +65,8 @@ def check(
         "lexicon_rules": len(pack.lexicon.rules),
         "warnings": len(pack.knowledge.warnings),
         "contradictions": len(pack.knowledge.contradictions),
+        "implications": len(pack.knowledge.implications),
+        "checkable_words": sum(len(kind.words) for kind in pack.knowledge.checkable),
         "traits": {trait: list(values) for trait, values in pack.traits.traits.items()},
         "template_pieces": sum(len(getattr(pack.templates, kind)) for kind in ("history", "topics", "facts", "closings", "last_resort")),
     }

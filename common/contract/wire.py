@@ -19,7 +19,7 @@ from common.domain.controls import ControlVocabulary
 from common.domain.event import Event, EventKind
 from common.domain.money import money
 from common.domain.product import Attribute, Product
-from common.domain.reason import Evidence, QualityVerdict, Source, Span
+from common.domain.reason import ClaimKind, Evidence, QualityVerdict, Source, Span
 from common.errors import BadControl, LiyouError
 
 MAX_ITEMS = 50
@@ -200,7 +200,10 @@ class ItemEvidence(Reply):
 
     text: str
     span: Span = Field(description="[start, end) in Unicode code points of the item's text")
-    source: str
+    source: str = Field(description="product.price, product.attributes.KEY, user.last_viewed, user.purchased.PRODUCT_ID, …")
+    kind: ClaimKind | None = None
+    value: str | None = Field(None, description="what the fact is; of the user's past, the title of what it was done with")
+    product_id: str | None = Field(None, description="of what the user did something with")
 
 
 class ItemReason(Reply):
@@ -308,7 +311,7 @@ def verdict_of(verdict: QualityVerdict) -> ItemVerdict:
 
 
 def evidence_of(evidence: tuple[Evidence, ...]) -> tuple[ItemEvidence, ...]:
-    return tuple(ItemEvidence(text=entry.text, span=entry.span, source=entry.source) for entry in evidence)
+    return tuple(ItemEvidence(**entry.model_dump()) for entry in evidence)
 
 
 def item_error(product_id: str, error: LiyouError) -> ItemReason:

@@ -1,5 +1,6 @@
 """Everything a reason is written from: the product, what is known of the user, the codes. A prompt is made of this and nothing else."""
 
+from datetime import date
 from typing import Literal
 
 from pydantic import Field
@@ -9,6 +10,7 @@ from common.domain.controls import Controls
 from common.domain.product import Product
 
 Emotion = Literal["positive", "neutral", "negative"]
+Dealing = Literal["viewed", "clicked", "carted", "purchased", "reviewed"]
 
 
 class ProductMention(Frozen):
@@ -18,6 +20,16 @@ class ProductMention(Frozen):
     title: str
     category: str
     brand: str | None = None
+
+
+class PastDealing(Frozen):
+    """What the user did with one product: how often, and on which days."""
+
+    kind: Dealing
+    product: ProductMention
+    days: tuple[date, ...] = Field(min_length=1, description="latest first, those of the shop; the newest few")
+    times: int = Field(ge=1)
+    rating: float | None = Field(None, description="of the latest review")
 
 
 class BehaviorSummary(Frozen):
@@ -33,10 +45,21 @@ class BehaviorSummary(Frozen):
     favourite_categories: tuple[str, ...] = Field((), description="most frequent first, at most 3")
     favourite_brands: tuple[str, ...] = Field((), description="most frequent first, at most 3")
     num_events: int = Field(0, ge=0, description="events the summary was made from")
+    past: tuple[PastDealing, ...] = Field(
+        (),
+        exclude_if=lambda past: not past,  # manifests from before it was there keep their ids
+        description="by kind and product, latest first; no prompt tells it, claims are held against it",
+    )
 
-    def mentions(self) -> dict[str, ProductMention]:
+    def mentions(self) -> dict[Dealing, ProductMention]:
         """viewed|clicked|carted|purchased|reviewed -> the product, where there is one."""
-        found = {kind: getattr(self, f"last_{kind}") for kind in ("viewed", "clicked", "carted", "purchased", "reviewed")}
+        found: dict[Dealing, ProductMention | None] = {
+            "viewed": self.last_viewed,
+            "clicked": self.last_clicked,
+            "carted": self.last_carted,
+            "purchased": self.last_purchased,
+            "reviewed": self.last_reviewed,
+        }
         return {kind: mention for kind, mention in found.items() if mention is not None}
 
 
@@ -46,3 +69,8 @@ class Context(Frozen):
     controls: Controls = Field(default_factory=dict)
     persona: str | None = Field(None, max_length=80)
     channel: str | None = Field(None, max_length=32)
+    on: date | None = Field(
+        None,
+        exclude_if=lambda on: on is None,
+        description="day of the shop on which it is shown; None: when something was done (上周看过的) is not checked",
+    )

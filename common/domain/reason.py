@@ -19,16 +19,24 @@ class Claim(Frozen):
     text: str
     span: Span
     supported: bool
-    source: str | None = Field(None, description="path of the fact it rests on: product.price, product.attributes.材质, user.last_viewed")
+    source: str | None = Field(
+        None,
+        description="path of the fact it rests on: product.price, product.attributes.材质, user.last_viewed, user.purchased.PRODUCT_ID",
+    )
+    value: str | None = Field(None, description="what that fact is; of the user's past, the title of what it was done with")
+    product_id: str | None = Field(None, description="of what the user did something with")
     reason: str | None = Field(None, description="when not supported: what is known instead")
 
 
 class Evidence(Frozen):
-    """A supported claim as the storefront shows it."""
+    """A supported claim as the storefront shows it, and what it rests on."""
 
+    kind: ClaimKind
     text: str
     span: Span
     source: str
+    value: str
+    product_id: str | None = None
 
 
 class CheckResult(Frozen):
@@ -57,7 +65,11 @@ class QualityVerdict(Frozen):
         return all(check.passed for check in self.checks.values())
 
     def evidence(self) -> tuple[Evidence, ...]:
-        return tuple(Evidence(text=c.text, span=c.span, source=c.source) for c in self.claims if c.supported and c.source)
+        return tuple(
+            Evidence(kind=c.kind, text=c.text, span=c.span, source=c.source, value=c.value, product_id=c.product_id)
+            for c in self.claims
+            if c.supported and c.source and c.value
+        )
 
 
 Source = Literal["cache", "model", "template"]

@@ -2,13 +2,24 @@
 
 import re
 from collections.abc import Iterable, Mapping
-from datetime import datetime
+from datetime import date, datetime, timedelta, timezone
 
-from common.domain.context import BehaviorSummary, Emotion, ProductMention
+from common.domain.context import BehaviorSummary, Dealing, Emotion, PastDealing, ProductMention
 from common.domain.event import Event, EventKind
 from common.domain.product import Product
 
 NUM_FAVOURITES = 3
+NUM_DEALINGS = 24
+NUM_DAYS = 6
+"""Of one dealing."""
+SHOP_TIME = timezone(timedelta(hours=8))
+DEALINGS: Mapping[EventKind, Dealing] = {
+    EventKind.VIEW: "viewed",
+    EventKind.CLICK: "clicked",
+    EventKind.CART: "carted",
+    EventKind.PURCHASE: "purchased",
+    EventKind.REVIEW: "reviewed",
+}
 
 POSITIVE = re.compile(
     "不错|很好|超好|真好|好用|好吃|好看|好听|满意|喜欢|优秀|实惠|流畅|舒服|舒适|漂亮|大方|推荐|值得|惊喜|赞|棒|精致|方便|"
@@ -51,6 +62,29 @@ def summarize(events: Iterable[Event], *, at: datetime | None, products: Mapping
         favourite_categories=_most_frequent(product.category for product in seen),
         favourite_brands=_most_frequent(product.brand for product in seen),
         num_events=len(past),
+        past=_dealings(past, products),
+    )
+
+
+def shop_day(at: datetime) -> date:
+    """The day that a moment is in, for the shop and its customers."""
+    return at.astimezone(SHOP_TIME).date()
+
+
+def _dealings(past: Iterable[Event], products: Mapping[str, Product]) -> tuple[PastDealing, ...]:
+    """`past` comes latest first, and so do the dealings."""
+    grouped: dict[tuple[EventKind, str], list[Event]] = {}
+    for event in past:
+        grouped.setdefault((event.kind, event.product_id), []).append(event)
+    return tuple(
+        PastDealing(
+            kind=DEALINGS[kind],
+            product=mention_of(products[product_id]),
+            days=tuple(dict.fromkeys(shop_day(event.at) for event in events))[:NUM_DAYS],
+            times=len(events),
+            rating=events[0].rating,
+        )
+        for (kind, product_id), events in list(grouped.items())[:NUM_DEALINGS]
     )
 
 

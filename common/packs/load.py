@@ -9,18 +9,10 @@ from pydantic import Field, ValidationError
 
 from common.config import Frozen, doubled_keys, worded
 from common.errors import ConfigError
+from common.packs.knowledge import Knowledge, RequiredWarning
 from common.packs.lexicon import Lexicon, LexiconRule
 from common.packs.parts import Name
-from common.packs.schema import (
-    ControlPack,
-    FactPack,
-    Knowledge,
-    Pack,
-    Piece,
-    RequiredWarning,
-    Templates,
-    Traits,
-)
+from common.packs.schema import ControlPack, FactPack, Pack, Piece, Templates, Traits
 from common.packs.source import ABOUT, PARTS, TRAITS, Files, Folder, files_of, read_part, refuse_strangers, shipped, shipped_names
 
 Loc = tuple[int | str, ...]
@@ -166,6 +158,17 @@ def _disagreements(pack: Pack) -> Iterator[tuple[str, Loc, str]]:
         for other in (unit, *others):
             if other not in facts.units:
                 yield "facts", ("conversions", unit), f"got {other!r}; expected a key of units"
+    rules: set[str] = set()
+    for field in ("contradictions", "implications", "checkable"):
+        for i, rule in enumerate(getattr(pack.knowledge, field)):
+            if rule.id in rules:
+                yield "knowledge", (field, i, "id"), f"{rule.id} stands twice; expected an id of its own"
+            rules.add(rule.id)
+    units = {*facts.units, *pack.knowledge.speech.units}
+    for scale, factors in pack.knowledge.speech.scales.items():
+        for unit in factors:
+            if unit not in units:
+                yield "knowledge", ("speech", "scales", scale, unit), "is no unit; expected a key of units, of these or of the facts"
     parents = {"all", *pack.knowledge.taxonomy, *(category.parent for category in facts.categories)}
     pieces = ("history", "topics", "facts", "closings", "last_resort")
     scoped: list[tuple[str, str, tuple[LexiconRule | RequiredWarning | Piece, ...]]] = [

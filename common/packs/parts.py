@@ -1,4 +1,4 @@
-"""What the files of a pack are made of. Knows no file by its name."""
+"""What all files of a pack are made of: words, names, regular expressions, and a digest that layout does not change."""
 
 import re
 from functools import cached_property

@@ -8,7 +8,9 @@ from pydantic import AfterValidator, Field, model_validator
 
 from common.artifacts.digest import canonical_json, sha256_bytes
 from common.config import Frozen
+from common.domain.context import Dealing
 from common.domain.controls import Control, ControlValue, ControlVocabulary
+from common.packs.knowledge import Knowledge
 from common.packs.lexicon import Lexicon
 from common.packs.parts import Name, Part, Word
 from common.text.normalise import normalise
@@ -139,7 +141,7 @@ class RatingPhrase(Frozen):
 
 class HistoryPhrase(Frozen):
     phrase: ThingPhrase
-    mention: MentionKind
+    mention: Dealing
 
 
 class FactPack(Part):
@@ -160,38 +162,6 @@ class FactPack(Part):
     def _by_name(self) -> dict[str, CategoryFacts]:
         names = {alias: category for category in self.categories for alias in category.aliases}
         return names | {category.name: category for category in self.categories}
-
-
-class Contradiction(Frozen):
-    """A product that is `known` to be one thing is not another, whatever its other attributes say."""
-
-    id: str = Field(pattern=r"^[a-z][a-z0-9-]{2,47}$")
-    known: tuple[Word, ...] = Field(min_length=1, description="words in the product's attribute values or title")
-    refuted: tuple[Word, ...] = Field(min_length=1, description="words that a text may then not say")
-    unless: tuple[Word, ...] = Field((), description="longer words around a refuted one that are no claim (无线充)")
-    why: str = Field(min_length=2)
-
-
-class RequiredWarning(Frozen):
-    """A sentence that the law wants beside any claim about such goods."""
-
-    id: str = Field(pattern=r"^[a-z][a-z0-9-]{2,47}$")
-    scope: tuple[Word, ...] = Field(min_length=1, description="parents of categories")
-    text: Word = Field(description="what must stand in the text")
-    basis: str = Field(min_length=4)
-
-
-class Knowledge(Part):
-    version: str
-    taxonomy: dict[str, tuple[Word, ...]] = Field(description="parent -> leaf categories, those outside facts.yaml included")
-    contradictions: tuple[Contradiction, ...] = ()
-    warnings: tuple[RequiredWarning, ...] = ()
-
-    @cached_property
-    def leaves(self) -> tuple[dict[str, str], re.Pattern[str]]:
-        """Leaf -> its parent, and what finds leaves in the name of a category, the longest first."""
-        parents = {leaf: parent for parent, leaves in self.taxonomy.items() for leaf in leaves}
-        return parents, re.compile("|".join(re.escape(leaf) for leaf in sorted(parents, key=len, reverse=True)))
 
 
 SLOTS = (

@@ -3,8 +3,8 @@
 from collections.abc import Collection, Iterator
 
 from common.domain.reason import CheckResult, Span
+from common.packs.knowledge import RequiredWarning
 from common.packs.lexicon import Lexicon, LexiconRule
-from common.packs.schema import RequiredWarning
 from common.quality.lexicon.index import Index
 from common.quality.lexicon.reading import Reader
 from common.quality.lexicon.rule import Compiled

@@ -1,8 +1,8 @@
 """Finds many fixed phrases in a text at once. Knows nothing of what they mean; ASCII phrases match whole words only."""
 
-import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,35 +13,45 @@ class Found:
 
 
 class PhraseSet:
-    """Phrases by their first character, longest first."""
+    """Phrases by their first two characters, longest first."""
 
     def __init__(self, phrases: Iterable[str]) -> None:
-        by_first: dict[str, list[str]] = {}
+        by_head: dict[str, list[str]] = {}
         for phrase in sorted({p for p in phrases if p}, key=lambda p: (-len(p), p)):
-            by_first.setdefault(phrase[0], []).append(phrase)
-        self._by_first = by_first
-        self._first = re.compile(f"[{re.escape(''.join(by_first))}]") if by_first else None
+            by_head.setdefault(phrase[:2], []).append(phrase)
+        self._by_head = by_head
 
     def at(self, text: str, start: int) -> str | None:
         """The longest phrase that begins at `start`."""
-        if start >= len(text):
-            return None
-        for phrase in self._by_first.get(text[start], ()):
-            if text.startswith(phrase, start) and _whole(text, start, start + len(phrase)):
-                return phrase
+        for head in (text[start : start + 2], text[start : start + 1]):
+            for phrase in self._by_head.get(head, ()):
+                if text.startswith(phrase, start) and _whole(text, start, start + len(phrase)):
+                    return phrase
         return None
 
     def find(self, text: str) -> list[Found]:
         """From left to right, the longest at each place, none overlapping another."""
+        heads = _heads(text)
         found: list[Found] = []
-        position = 0
-        while self._first is not None and (candidate := self._first.search(text, position)):
-            position = candidate.start()
+        end = 0
+        for position in sorted(position for head in self._by_head.keys() & heads.keys() for position in heads[head]):
+            if position < end:
+                continue
             phrase = self.at(text, position)
             if phrase is not None:
-                found.append(Found(position, position + len(phrase), phrase))
-            position += len(phrase or "x")
+                end = position + len(phrase)
+                found.append(Found(position, end, phrase))
         return found
+
+
+@lru_cache(maxsize=64)
+def _heads(text: str) -> Mapping[str, tuple[int, ...]]:
+    """Each character and pair of a text -> where it stands. Many sets look at one text, and most find nothing there."""
+    heads: dict[str, tuple[int, ...]] = {}
+    for start in range(len(text)):
+        for head in (text[start], text[start : start + 2]) if start + 1 < len(text) else (text[start],):
+            heads[head] = (*heads.get(head, ()), start)
+    return heads
 
 
 def _whole(text: str, start: int, end: int) -> bool:

@@ -11,7 +11,7 @@ from common.errors import ProductNotFound
 from common.features.preferences import Estimate, estimate, explicit_choices
 from common.features.resolve_controls import resolve
 from common.features.snapshot import Snapshot
-from common.features.summarize import summarize
+from common.features.summarize import shop_day, summarize
 
 
 class Features:
@@ -24,6 +24,7 @@ class Features:
         """One per item, in order; an item whose product nobody knows is its error. Raises BadControl for codes outside the vocabulary."""
         request.check_codes(self.vocabulary)
         behavior, persona, explicit, estimates = self._user(request)
+        today = shop_day(self.now())
         found: list[Context | ItemReason] = []
         for item in request.items:
             product = item.product.to_domain() if item.product else self._product(item.names)
@@ -31,7 +32,7 @@ class Features:
                 found.append(self._unknown(item))
                 continue
             controls = resolve_codes(request.codes(item), explicit=explicit, estimates=estimates, vocabulary=self.vocabulary)
-            found.append(Context(product=product, behavior=behavior, controls=controls, persona=persona, channel=request.channel))
+            found.append(Context(product=product, behavior=behavior, controls=controls, persona=persona, channel=request.channel, on=today))
         return found
 
     def _user(self, request: ReasonsRequest) -> tuple[BehaviorSummary, str | None, Controls, Mapping[str, Estimate]]:

@@ -11,6 +11,7 @@ from common.domain.controls import Controls, ControlVocabulary
 from common.errors import BadControl, BadRow
 from common.features.rows import ReasonRow
 from common.features.snapshot import Snapshot
+from common.features.summarize import shop_day
 from common.text.normalise import normalise
 
 GROUP = "group"
@@ -99,6 +100,7 @@ def _example(row: ReasonRow, snapshot: Snapshot, vocabulary: ControlVocabulary) 
             behavior=snapshot.behavior(user, at=row.at) if user is not None else BehaviorSummary(),
             controls=labels,
             persona=snapshot.persona(user) if user is not None else None,
+            on=shop_day(row.at) if row.at else None,
         ),
         text=text,
         labels=labels,

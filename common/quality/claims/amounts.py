@@ -1,125 +1,190 @@
-"""Claims in numbers: price, rating, number of ratings, quantities, and any other number in digits. The phrases are a pack's data."""
+"""Claims in numbers: prices, quantities, numbers of parts, and any other number in digits. The phrases are a pack's data."""
 
 import re
-from dataclasses import dataclass
+from collections.abc import Sequence
 from decimal import Decimal
 
-from common.domain.reason import ClaimKind
-from common.packs.schema import FactPack, PricePhrase, RatingPhrase
+from common.packs.knowledge import Speech
+from common.packs.schema import FactPack, PricePhrase
 from common.quality.claims.known import TITLE, Known
 from common.quality.claims.sight import Sight
-from common.quality.claims.units import NUMERALS, Units, place
+from common.quality.claims.units import NUMBER, NUMERALS, YUAN, Amount, Units, bounds
 from common.text.normalise import fold
 from common.text.numerals import find_numbers, parse_number
 
-YUAN = "CNY"
-_DECIMALS = "零〇一二三四五六七八九"
-_NUMBER = rf"(?P<n>\d[\d,]*(?:\.\d+)?[十百千]?[万亿]?|[几数上]?[{NUMERALS}]+(?:点[{_DECIMALS}]+)?万?)"
+CNY = "CNY"
 _CURRENCY = re.compile("元|块钱|块|圆")
 _ANY_CURRENCY = "(?:元钱|元|块钱|块|圆)"
 _AFTER_KUAI = re.compile(r"$|[，。！？；、,!?;.~～ \n的就也出左上以多不钱拿买到起内能便即，]")
-_COUNTERS = re.compile(r"[个人天年月周日岁次分秒时条件款支双杯包页层寸倍成折度级期步米口颗只本种位名套瓶盒片粒半多几余来%]|[a-z]")
-_NOT_POINTS = re.compile(r"[钟之裤袖饱熟期类区割钱享别开布层体秒明外辨]")
-_STARS_END = re.compile(r"$|[，。！？；、,!?; ]|好评|评|级|推荐|的")
-_ROUND = {"十": 10, "百": 100, "千": 1000, "万": 10_000}
-_CLASS = re.compile(r"[级档机]")
+_COUNTERS = re.compile(
+    r"[个人位天年月周日号岁次遍分秒时条件款支双杯包页层寸倍成折度级期步米口颗只第本种名套瓶盒片粒半多几余来%~-]|到(?=[\d一二三四五六七八九])|[a-z]"
+)
+_ROUND = {"十", "百", "千", "万"}
+_CLASS = re.compile(r"[级档机]|钞|(?:的)?(?:价位|区间|价格带)")
 """百元级 is a class of goods, not a price."""
-_NUMBER_SIGN = re.compile(rf"\d|[{NUMERALS}]")
+_TAKEN = re.compile(
+    r"(?:就|即|便)?(?:能|可以?)?(?:带回家|带走|拿下|入手|到手|搞定|买到|抱回|换来|到位|买下|买一|买个|买条)|一[件瓶个支只条双套盒包袋副把台盏本辆罐份斤]"
+)
+_EACH = re.compile(
+    r"(?:每|平均一?|一|单|折合一?|合一?|折下来一?)(?:[百十]?克|片|袋|支|颗|杯|天|次|瓶|盒|餐|斤|两|克|粒|枚|顿|条|件|个|本|册|张|升|块|罐|年|月|日)(?:[^，。！？；\d]{0,4})$"
+)
+_ENDS = re.compile(r"$|[，。！？；、,!?; 的就]")
+_NUMBER_SIGN = re.compile(rf"[\d{NUMERALS}半几]")
 _SMALLEST_BARE_PRICE = 10
 """三出头 is no price."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Amount:
-    start: int
-    end: int
-    low: Decimal
-    high: Decimal
-    written: str
+_DIFFERENCE = re.compile(r"(?:省|便宜|立减|直降|减|降|返|优惠|抵|券|满|赠|多花|少花|差)(?:了|下|掉|去|您|你|出)?$")
+"""Money that is no price."""
+_LOWER, _UPPER = re.compile(r"(?:超|破|突破|高于|不止)$"), re.compile(r"(?:起步?|以上)")
 
 
 class Amounts:
     """The number phrases of a pack, compiled once."""
 
-    def __init__(self, facts: FactPack, *, units: Units) -> None:
+    def __init__(self, facts: FactPack, *, units: Units, speech: Speech) -> None:
         self._units = units
-        self._prices = [(_pattern(phrase.phrase), phrase) for phrase in facts.price_phrases]
-        self._ratings = [(_pattern(phrase.phrase), phrase) for phrase in facts.rating_phrases]
+        self._prices = [(pattern_of(phrase.phrase), _fixed(phrase.phrase), phrase) for phrase in facts.price_phrases]
+        words = "|".join(sorted(map(re.escape, speech.prices), key=len, reverse=True)) or "(?!)"
+        self._price_words = re.compile(f"(?:{words})(?:是|为|在|都|也|就|要|大概|的)*$")
+        counters = "|".join(sorted(map(re.escape, speech.counters), key=len, reverse=True)) or "(?!)"
+        self._parts = re.compile(rf"(?<![第\d{NUMERALS}])(?P<n>\d+|[{NUMERALS}]+|[几数上][十百千]+)[多余几+来]?(?P<what>{counters})")
 
-    def find(self, sight: Sight, known: Known) -> None:
+    def read(self, sight: Sight) -> list[Amount]:
+        """All amounts of a text, for whoever asks first."""
+        return self._units.find(sight.text) if _NUMBER_SIGN.search(sight.text) else []
+
+    def find_prices(self, sight: Sight, known: Known, amounts: Sequence[Amount]) -> None:
         if not _NUMBER_SIGN.search(sight.text):
             return
-        self._find_prices(sight, known)
-        self._find_ratings(sight, known)
+        found = [
+            span
+            for pattern, fixed, phrase in self._prices
+            if all(word in sight.text for word in fixed)
+            for span in _price_amounts(sight.text, pattern, phrase, self._units)
+        ]
+        # An amount whose words are read (近三百元, 200到300元) stands for what a shorter phrase would see in it.
+        said = [(a.start, a.end, a.low, a.high, a.open) for a in amounts if self._is_price(sight.text, a)]
+        for start, end, low, high, opened in sorted([*found, *said], key=lambda one: (one[0] - one[1], one[0])):
+            if not sight.free(start, end):
+                continue
+            reason = None
+            if sight.text[max(0, start - 3) : start].endswith("预算"):
+                low = Decimal(0)
+            price = known.price
+            if each := _EACH.search(sight.text, max(0, start - 10), start):
+                start = each.start()
+                price = next((one for one in _each(known) if low <= one <= high), price)
+            if _DIFFERENCE.search(sight.text, 0, start):
+                reason = "nothing is known of another price"
+            elif known.price is None:
+                reason = "the product has no price"
+            elif known.currency != CNY:
+                reason = f"the price is in {known.currency}"
+            elif price is None or not (low < price < high if opened else low <= price <= high):
+                reason = f"the price is {known.price}"
+            sight.claim("price", start, end, source=None if reason else "product.price", reason=reason)
 
-    def find_quantities(self, sight: Sight, known: Known) -> None:
+    def _is_price(self, text: str, amount: Amount) -> bool:
+        """元 with words of its own, or a bare number that they make one (只要两百多)."""
+        if amount.high < _SMALLEST_BARE_PRICE:
+            return False
+        if amount.unit == YUAN:
+            return not (amount.exact and _CLASS.match(text, amount.end))
+        if (
+            amount.unit is not None
+            or (_COUNTERS.match(text, amount.end) and not _TAKEN.match(text, amount.end))
+            or (amount.exact and _CLASS.match(text, amount.end))
+        ):
+            return False
+        if self._price_words.search(text, max(0, amount.start - 8), amount.start) or _TAKEN.match(text, amount.end):
+            return True
+        alone = text[amount.at] in NUMERALS and bool(_ENDS.match(text[amount.start - 1 : amount.start]))
+        return amount.low >= 50 and bool(_ENDS.match(text, amount.end)) and (alone or not amount.exact)
+
+    def find_quantities(self, sight: Sight, known: Known, amounts: Sequence[Amount]) -> None:
         """After attribute values are taken: 304不锈钢 is a value, not a number."""
         if not _NUMBER_SIGN.search(sight.text):
             return
-        for quantity in self._units.find(sight.text):
-            if not sight.free(quantity.start, quantity.end):
+        for amount in amounts:
+            if amount.unit in (None, YUAN) or not sight.free(amount.start, amount.end):
                 continue
-            source = next(
-                (where for (value, unit), where in known.quantities.items() if unit == quantity.unit and quantity.true_of(value)), None
-            )
-            reason = None if source else _unknown_quantity(quantity.unit, known)
-            sight.claim("number", quantity.start, quantity.end, source=source, reason=reason)
+            source = self.holder(sight.text, amount, known)
+            if source is None and amount.loose:
+                continue
+            reason = None if source else unknown_amount(amount, known)
+            sight.claim("number", amount.start, amount.end, source=source, reason=reason)
+        self._find_parts(sight, known)
         for number in find_numbers(sight.text):
             start, end = number.span
             if not any(c.isdigit() and c.isascii() for c in number.text) or not sight.free(start, end):
                 continue
-            if _stands_in(number.text, sight.text[end : end + 1], known.everything):
-                sight.claim("number", start, end, source=TITLE if number.text in known.title else "product.attributes")
+            if source := _stands_in(number.text, sight.text[end : end + 1], known):
+                sight.claim("number", start, end, source=source)
             else:
                 sight.claim("number", start, end, source=None, reason="neither title nor attributes have this number of the same thing")
 
-    def _find_prices(self, sight: Sight, known: Known) -> None:
-        found = [amount for pattern, phrase in self._prices for amount in _price_amounts(sight.text, pattern, phrase, self._units)]
-        for amount in _longest_first(found):
-            if not sight.free(amount.start, amount.end):
+    def holder(self, text: str, amount: Amount, known: Known) -> str | None:
+        """The source of a fact of which the amount is true; of the fact that is named before it, where one is."""
+        alike = [fact for fact in known.amounts if fact.scale == amount.scale]
+        before = text[max(0, amount.start - 8) : amount.start]
+        named = [fact for fact in alike if fact.key and fact.key in before]
+        if not alike and amount.unit == "克" and text[amount.end - 1] == "g":  # 16G of memory
+            alike = [fact for fact in known.amounts if fact.unit == "GB" and fact.low == amount.low * 1024]
+            return alike[0].source if alike else None
+        for fact in named or alike:
+            slack = self._units.slack if fact.unit != amount.unit else Decimal(0)
+            if amount.true_of(fact.low, fact.high, slack=slack):
+                return fact.source
+        return None
+
+    def _find_parts(self, sight: Sight, known: Known) -> None:
+        """六层, 三档: a number of parts. One or two of them in Chinese numerals may be a way of speaking."""
+        for match in self._parts.finditer(sight.text):
+            span = bounds(match["n"])
+            value = span and span[0]
+            if value is None or not sight.free(*match.span()):
                 continue
-            reason = None
-            if known.price is None:
-                reason = "the product has no price"
-            elif known.currency != YUAN:
-                reason = f"the price is in {known.currency}"
-            elif not amount.low <= known.price <= amount.high:
-                reason = f"the price is {known.price}"
-            sight.claim("price", amount.start, amount.end, source=None if reason else "product.price", reason=reason)
-
-    def _find_ratings(self, sight: Sight, known: Known) -> None:
-        found = [
-            (amount, phrase) for pattern, phrase in self._ratings for amount in _rating_amounts(sight.text, pattern, phrase, self._units)
-        ]
-        kinds = {(amount.start, amount.end): phrase.kind for amount, phrase in found}
-        for amount in _longest_first([amount for amount, _ in found]):
-            if not sight.free(amount.start, amount.end):
+            there = [
+                (parse_number(other["n"]), source)
+                for source, text in known.texts
+                for other in self._parts.finditer(text)
+                if other["what"] == match["what"]
+            ]
+            source = next((source for number, source in there if number == value), None)
+            if source is None and not there and value <= 2 and match["n"][0] in NUMERALS:
                 continue
-            kind = kinds[amount.start, amount.end]
-            fact = known.rating if kind == "rating" else known.rating_count
-            word = "rating" if kind == "rating" else "number of ratings"
-            reason = None
-            if fact is None:
-                reason = f"the product has no {word}"
-            elif not amount.low <= Decimal(str(fact)) <= amount.high:
-                reason = f"the {word} is {fact}"
-            claim_kind: ClaimKind = "rating"
-            sight.claim(claim_kind, amount.start, amount.end, source=None if reason else f"product.{kind}", reason=reason)
+            numbers = ", ".join(f"{number}{match['what']}" for number, _ in there)
+            reason = None if source else f"the product has {numbers or 'no number of ' + match['what']}"
+            sight.claim("number", *match.span(), source=source, reason=reason)
 
 
-def _stands_in(number: str, follows: str, everything: str) -> bool:
-    """Whether the facts have this number with the same character behind it, or with none of a word where the text has none.
+def _each(known: Known) -> list[Decimal]:
+    """The price of one part, for each number of parts or of a measure that the facts have (一包不到两元)."""
+    numbers = {fact.low for fact in known.amounts if fact.low > 1}
+    numbers |= {value for _, text in known.texts for number in find_numbers(text) if (value := number.value) > 1}
+    return [(known.price or Decimal(0)) / number for number in numbers]
+
+
+def _stands_in(number: str, follows: str, known: Known) -> str | None:
+    """The fact that has this number with the same character behind it, or with none of a word where the text has none.
 
     30 of 续航30小时 makes 深度30米 no truer.
     """
-    found = re.finditer(rf"(?<![\d.]){re.escape(number)}(?![\d]|\.\d)", everything)
-    behind = (everything[match.end() : match.end() + 1] for match in found)
-    return any(one == follows or not (one.isalnum() or follows.isalnum()) for one in behind)
+    for source, text in ((TITLE, known.title), *known.texts[1:]):
+        for match in re.finditer(rf"(?<![\d.]){re.escape(number)}(?![\d]|\.\d)", text):
+            behind = text[match.end() : match.end() + 1]
+            if behind == follows or not (behind.isalnum() or follows.isalnum()):
+                return source
+    return None
 
 
-def _pattern(phrase: str) -> re.Pattern[str]:
+def pattern_of(phrase: str) -> re.Pattern[str]:
     before, _, after = (fold(part)[0] for part in phrase.partition("{n}"))
-    return re.compile(f"{_words(before)}{_NUMBER}{_words(after)}")
+    return re.compile(f"{_words(before)}(?<![a-z])(?P<n>{NUMBER}){_words(after)}")
+
+
+def _fixed(phrase: str) -> tuple[str, ...]:
+    """What stands in every text that a phrase matches."""
+    return tuple(word for part in phrase.split("{n}") for word in _CURRENCY.split(fold(part)[0]) if word)
 
 
 def _words(text: str) -> str:
@@ -127,16 +192,12 @@ def _words(text: str) -> str:
     return _ANY_CURRENCY.join(re.escape(part) for part in _CURRENCY.split(text))
 
 
-def _longest_first(found: list[_Amount]) -> list[_Amount]:
-    return sorted(found, key=lambda amount: (amount.start - amount.end, amount.start))
-
-
-def _price_amounts(text: str, pattern: re.Pattern[str], phrase: PricePhrase, units: Units) -> list[_Amount]:
+def _price_amounts(text: str, pattern: re.Pattern[str], phrase: PricePhrase, units: Units) -> list[tuple[int, int, Decimal, Decimal, bool]]:
     currency = bool(_CURRENCY.search(phrase.phrase)) or "¥" in phrase.phrase or "￥" in phrase.phrase
     found = []
     for match in pattern.finditer(text):
         written, end = match["n"], match.end()
-        span = _value(written)
+        span = bounds(written)
         if span is None or (match.start("n") and text[match.start("n") - 1] == "第"):
             continue
         if span[1] < _SMALLEST_BARE_PRICE and not (currency and written[0].isdigit()):
@@ -150,46 +211,10 @@ def _price_amounts(text: str, pattern: re.Pattern[str], phrase: PricePhrase, uni
         low = span[0] * Decimal(str(phrase.low)) + Decimal(str(phrase.offset))
         high = span[1] * Decimal(str(phrase.high)) + Decimal(str(phrase.offset))
         half = Decimal("0.005")
-        found.append(_Amount(match.start(), end, low - half, high + half, written))
+        found.append((match.start(), end, low - half, high + half, False))
     return found
 
 
-def _rating_amounts(text: str, pattern: re.Pattern[str], phrase: RatingPhrase, units: Units) -> list[_Amount]:
-    found = []
-    approximate = any(word in phrase.phrase for word in ("多", "余", "超", "+"))
-    for match in pattern.finditer(text):
-        written, end = match["n"], match.end()
-        span = _value(written)
-        if span is None:
-            continue
-        value, digits = span[0], written[0].isdigit()
-        if phrase.kind == "rating_count":
-            high = value + place(value) - 1 if approximate else span[1]
-            found.append(_Amount(match.start(), end, value, high, written))
-            continue
-        if value > 10 or (phrase.phrase.endswith("分") and (_NOT_POINTS.match(text, end) or not (digits or "点" in written))):
-            continue
-        if phrase.phrase.endswith("星") and not (_STARS_END.match(text, end) and value <= 5):
-            continue
-        if match.end("n") == end and units.at(text, end):
-            continue
-        places = len(written.partition(".")[2] or written.partition("点")[2])
-        margin = Decimal("0.5").scaleb(-max(places, 1))
-        found.append(_Amount(match.start(), end, value - margin, value + margin, written))
-    return found
-
-
-def _value(written: str) -> tuple[Decimal, Decimal] | None:
-    """Lowest and highest number meant: 百 is 100, 几百 is 200 to 999."""
-    if written in _ROUND:
-        return Decimal(_ROUND[written]), Decimal(_ROUND[written])
-    if written[0] in "几数上":
-        unit = _ROUND.get(written[1:])
-        return (Decimal(unit * (1 if written[0] == "上" else 2)), Decimal(unit * 10 - 1)) if unit else None
-    value = parse_number(written)
-    return None if value is None else (value, value)
-
-
-def _unknown_quantity(unit: str, known: Known) -> str:
-    there = [f"{value:f}{u}" for (value, u) in known.quantities if u == unit]
-    return f"the product has {', '.join(there)}" if there else f"no attribute is in {unit}"
+def unknown_amount(amount: Amount, known: Known) -> str:
+    there = [fact.shown for fact in known.amounts if fact.scale == amount.scale]
+    return f"the product has {', '.join(there)}" if there else f"no fact is in {amount.unit}"

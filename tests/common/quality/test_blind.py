@@ -7,8 +7,12 @@ from typing import Any
 
 import orjson
 
+from common.contract.wire import RequestEvent, RequestProduct, RequestUser
+from common.domain.context import Context
+from common.features.summarize import shop_day, summarize
 from common.packs.load import load_pack
 from common.quality.compliance import Law
+from common.quality.facts import FactFinder, check_facts
 
 PACK = load_pack("shop")
 BLIND = Path(__file__).parent / "blind"
@@ -49,3 +53,41 @@ def test_the_lexicon_keeps_what_it_reached_on_sentences_that_it_was_not_written_
     )
     assert found[True, True] / (found[True, True] + found[False, True]) >= 0.84
     assert found[True, True] / (found[True, True] + found[True, False]) >= 0.76
+
+
+ACCURACY_OF_FACTS = 0.82
+"""Share of the blind claims that the check of facts decides rightly. The aim is .92."""
+
+
+def product_of(row: dict[str, Any]) -> RequestProduct:
+    attributes: dict[str, Any] = {}
+    for attribute in row.get("attributes") or ():
+        attributes.setdefault(attribute["key"], []).append(attribute["value"])
+    if row.get("brand"):
+        attributes.setdefault("品牌", row["brand"])
+    told = {name: row.get(name) for name in ("price", "rating", "rating_count", "description")}
+    return RequestProduct(product_id=row["product_id"], title=row["title"], category=row["category"], attributes=attributes, **told)
+
+
+def context_of(one: dict[str, Any]) -> Context:
+    """As serving makes it of a product and events that come with a request."""
+    product, now = product_of(one["product"]).to_domain(), datetime.fromisoformat(one["now"])
+    products = {row["product"]["product_id"]: product_of(row["product"]).to_domain() for row in one["events"]} | {
+        product.product_id: product
+    }
+    events = tuple(
+        RequestEvent(product_id=row["product"]["product_id"], **{name: row.get(name) for name in ("kind", "at", "rating", "text")})
+        for row in one["events"]
+    )
+    user = RequestUser(user_id="u", events=events)
+    return Context(product=product, behavior=summarize(user.to_domain(), at=now, products=products), on=shop_day(now))
+
+
+def test_the_check_of_facts_decides_claims_that_it_was_not_written_for() -> None:
+    pack = load_pack("shop")
+    finder = FactFinder(pack.facts, knowledge=pack.knowledge)
+    right = [
+        check_facts(finder.find(one["text"], context=context_of(one))).passed == (one["label"] == "supported")
+        for one in lines("claims.jsonl")
+    ]
+    assert sum(right) / len(right) >= ACCURACY_OF_FACTS, f"{sum(right)} of {len(right)}"
