@@ -22,7 +22,7 @@ COMMANDS = {
     "warm": "Have pages written and kept before anybody asks for them.",
     "bench": "Send pages as a storefront does, at their own times; was a promise kept?",
     "audit": "The record of what was shown: verify, show, prune.",
-    "takedown": "What must not be shown any more: add, lift, list; every replica follows within two seconds.",
+    "takedown": "What must not be shown any more: begin, add, lift, list; every replica follows at once.",
     "keys": "The key that reasons are signed with; check a saved answer.",
     "deploy": "Check a Serve config file strictly, deploy it to a cluster, wait until it runs.",
 }

@@ -43,7 +43,7 @@ class Serving:
         return self._tried(lambda left_ms: self._post(body, left_ms=left_ms, path="/v1/reasons:warm", kind=WarmResponse), deadline)
 
     def each(self, body: bytes, *, deadline_ms: int) -> Iterator[tuple[int, ItemReason]]:
-        deadline, num_told = Deadline.after(deadline_ms, now_s=self._clock()), 0
+        deadline, num_told, theirs_s = Deadline.after(deadline_ms, now_s=self._clock()), 0, 0.0
         response = self._tried(lambda left_ms: self._lines(body, left_ms=left_ms), deadline)
         try:
             for text in response.iter_lines():
@@ -54,8 +54,10 @@ class Serving:
                     return
                 if line.item is not None and line.index is not None:
                     num_told += 1
+                    given_s = self._clock()
                     yield line.index, line.item
-                if deadline.left_s(now_s=self._clock()) <= 0:
+                    theirs_s += self._clock() - given_s  # what the caller does with an item is its own time
+                if deadline.left_s(now_s=self._clock() - theirs_s) <= 0:
                     raise Unavailable(f"{self.url}: the answer was not complete in time; {num_told} items were")
         except httpx2.TransportError as error:
             raise Unavailable(f"{self.url}: {type(error).__name__}: {error}, after {num_told} items; ask again") from error

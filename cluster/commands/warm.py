@@ -16,7 +16,7 @@ from cluster.client.client import LiyouClient
 from cluster.load.plan import read_items
 from common.config import Frozen, load_config
 from common.contract.wire import MAX_ITEMS, Codes, RequestItem, RequestUser
-from common.errors import BadInput, LiyouError
+from common.errors import BadInput, LiyouError, ProductNotFound
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 KEY = "LIYOU_API_KEY"
@@ -58,6 +58,9 @@ def warm(
         for user, controls, items in progress.track(pages, description="pages"):
             try:
                 told = client.warm(items, user=user, controls=controls, deadline_ms=deadline_ms)
+            except ProductNotFound:
+                counts["failed"] += len(items)
+                continue
             except BadInput:
                 raise
             except LiyouError as error:

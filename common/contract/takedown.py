@@ -60,13 +60,13 @@ class Standing:
     takedowns: dict[int, Takedown] = field(default_factory=dict)
     _by_value: dict[tuple[Kind, str], int] = field(default_factory=dict)
 
-    def after(self, orders: Iterable[Order]) -> "Standing":
-        """With further orders, numbered on from `last`."""
+    def after(self, orders: Iterable[Order | None]) -> "Standing":
+        """With further orders, numbered on from `last`. None: one that could not be read; it changes nothing."""
         takedowns, last = dict(self.takedowns), self.last
         for last, order in enumerate(orders, self.last + 1):
             if isinstance(order, Takedown):
                 takedowns[last] = order
-            else:
+            elif order is not None:
                 takedowns.pop(order.number, None)
         return Standing(last, takedowns, {(one.kind, _matched(one)): number for number, one in takedowns.items()})
 
@@ -75,6 +75,10 @@ class Standing:
         sellers = (attribute.value.strip() for attribute in product.attributes if attribute.key in SELLER_KEYS)
         asked: list[tuple[Kind, str]] = [("product", product.product_id), *(("seller", seller) for seller in sellers)]
         return next((self._by_value[one] for one in asked if one in self._by_value), None)
+
+    def of_product_id(self, product_id: str) -> int | None:
+        """Of a product of which nothing but its id is known."""
+        return self._by_value.get(("product", product_id))
 
     def of_shown(self, *, product_id: str, text: str, produce_id: str) -> int | None:
         """Of what was shown once, by all that is still known of it then."""

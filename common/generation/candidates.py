@@ -96,7 +96,7 @@ def room_for(contexts: Iterable[Context], *, language: LanguageModel, vocabulary
 def _encoded(context: Context, *, language: LanguageModel, vocabulary: ControlVocabulary) -> EncodedPrompt:
     prompt = build_prompt(context, vocabulary=vocabulary)
     if prompt.masked:
-        log.warning("product %s: %d numbers or addresses of persons are kept from the model", context.product.product_id, prompt.masked)
+        log.warning("%d numbers or addresses of persons in a prompt are kept from the model", prompt.masked)
     try:
         return encode_prompt(prompt, language)
     except PromptTooLong as error:

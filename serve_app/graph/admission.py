@@ -28,7 +28,7 @@ class Admission(Generic[Thing]):
         self._tenant_of: dict[Thing, Tenant] = {}
         self._unfinished: dict[Tenant, int] = {}
         self._turns: dict[Tenant, int] = {}
-        """turns that a tenant with something unfinished has had, or had missed when it came"""
+        """turns that a tenant has had, or had missed when it began to wait"""
         self._turn = 0
 
     def __len__(self) -> int:
@@ -51,8 +51,8 @@ class Admission(Generic[Thing]):
         return min(num, max(0, fits))
 
     def add(self, thing: Thing, *, tenant: Tenant) -> None:
-        if tenant not in self._unfinished:
-            self._turns[tenant] = self._turn
+        if tenant not in self._waiting:
+            self._turns[tenant] = max(self._turns.get(tenant, 0), self._turn)
         self._unfinished[tenant] = self._unfinished.get(tenant, 0) + 1
         self._tenant_of[thing] = tenant
         self._waiting.setdefault(tenant, OrderedDict())[thing] = None

@@ -31,8 +31,8 @@ class Gathered:
     reasons: dict[int, Reason] = field(default_factory=dict)
     alike: dict[int, Reason] = field(default_factory=dict)
     """what was written for other pages, and reads like something that this one shows"""
-    taken_down: bool = False
-    """whether something that was written for other pages must not be shown any more"""
+    barred: set[Key] = field(default_factory=set)
+    """of what was written for other pages and must not be shown any more"""
 
     def missing(self) -> list[Key]:
         """Without a reason, each once, in the page's order."""
@@ -44,7 +44,7 @@ class Gathered:
             if not ours and reason.source != "template":
                 why = self.beside.bars(self.contexts[key], reason.text)
                 if why == "taken_down":
-                    self.taken_down = True
+                    self.barred.add(key)
                     continue
                 if why == "too_alike":
                     self.alike[at] = reason
@@ -81,19 +81,22 @@ class Cached:
         beside: Beside,
         left_s: Callable[[], float],
         tell: Tell,
+        ahead: bool = False,
     ) -> list[Reason]:
         """A reason for each context, in order, each told as soon as it is there. What another page is writing is waited for, as long as
         `left_s` (the time that is left after one more round of writing); where nothing comes of that it is written here, so that nobody
-        gets a template for another's trouble. What was written for another page and is barred here is written anew."""
+        gets a template for another's trouble. What was written for another page and is barred here is written anew. `ahead`: nobody waits
+        for this page, so nobody is to wait for what it writes in its own time."""
         by_key = dict(zip(keys, contexts, strict=True))
         page, in_time = Gathered(keys, by_key, beside, tell), True
         for key, reason in (await self._found(by_key)).items():
             page.take(key, reason)
         while missing := page.missing():
             flights = {key: self._flights[key] for key in missing if key in self._flights}
-            if page.taken_down or (flights and not in_time):
-                await self._write_here(missing, page, write)
-                break
+            here = missing if ahead or (flights and not in_time) else [key for key in missing if key in page.barred]
+            if here:
+                await self._write_here(here, page, write)
+                continue
             joined = [asyncio.ensure_future(_join(flight, page, key, left_s())) for key, flight in flights.items()]
             try:
                 await self._lead([key for key in missing if key not in flights], page, write)

@@ -222,8 +222,9 @@ class DecodeThread:
     def _let_in(self, tickets: Sequence[Ticket], *, group: int, within_s: float | None, tenant: Tenant) -> None:
         room = len(tickets)
         if within_s is not None:
-            pace = self._full_pace.seconds_a_sequence
-            room = self._line.room(len(tickets), tenant=tenant, within_s=within_s, seconds_a_sequence=pace) // group * group
+            room = self._line.room(len(tickets), tenant=tenant, within_s=within_s, seconds_a_sequence=self._full_s()) // group * group
+            if not len(self._line):
+                room = max(room, group)  # an idle engine begins something, however slow it is thought to be
         for number, ticket in enumerate(tickets):
             if self._stopping:
                 _settle(ticket, STOPPED)
@@ -231,6 +232,19 @@ class DecodeThread:
                 _settle(ticket, Crowded())
             elif not ticket.result.cancelled():
                 self._line.add(ticket, tenant=tenant)
+
+    def _full_s(self) -> float:
+        """What a sequence takes while all slots are in use, as far as is known; 0 where nothing is. It is measured only when something waits,
+        and what was measured on a bad day would let nothing wait: what any step tells bounds it, for company makes none longer."""
+        full, any_ = self._full_pace.seconds_a_sequence, self._pace.seconds_a_sequence
+        return min(full, any_) if full else 0.0
+
+    def forget(self) -> None:
+        """What was measured so far: it was not what it will be (a compilation ran)."""
+        self._order(self._forget)
+
+    def _forget(self) -> None:
+        self._pace, self._full_pace = Pace(), Pace()
 
     def _fill(self) -> None:
         """Hands the engine what fits beside what it has; it always takes one, however many slots that needs."""

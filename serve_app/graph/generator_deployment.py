@@ -21,7 +21,7 @@ class Generator:
     """Owns the bundle's model: nobody else may run it while this lives."""
 
     def __init__(self, bundle: LoadedBundle, *, slots: int, max_len: int, compile: bool = False) -> None:
-        self.bundle = bundle
+        self.bundle, self.compile = bundle, compile
         self.decoding = bundle.manifest.answering.decoding
         language = bundle.language
         room = min(max_len, language.max_len)
@@ -43,6 +43,9 @@ class Generator:
         """Decodes the canaries' prompts until all slots were in use for a while: what comes first is let in by a pace that was measured."""
         contexts = [canary.context for canary in self.bundle.manifest.canaries]
         asked = self._asked(contexts, k=math.ceil(WARM_UP * self.thread.slots / len(contexts)), attempt=0)
+        if self.compile:
+            self.thread.run(asked, decoding=self.decoding)
+            self.thread.forget()
         self.thread.run(asked, decoding=self.decoding)
 
     async def write(

@@ -164,10 +164,11 @@ class Ingress:
 
     async def _purge(self) -> None:
         """What is kept is looked at before it is shown in any case; this is for what must not be kept either."""
-        if self.store is not None:
-            standing = self._standing()
-            if gone := await self.store.purge(lambda text: standing.of_text(text) is not None):
-                log.warning("takedowns: %d texts were taken out of the cache", gone)
+        standing = self._standing()
+        if self.store is None or not standing.has("phrase"):
+            return
+        if gone := await self.store.purge(lambda text: standing.of_text(text) is not None):
+            log.warning("takedowns: %d texts were taken out of the cache", gone)
 
     async def ready(self) -> str | None:
         end_s = time.monotonic() + READY_TIMEOUT_S

@@ -136,6 +136,8 @@ class Page:
             if (taken_down := self._taken_down(context.product)) is not None:
                 items[at] = taken_down
                 del contexts[at]
+            else:
+                contexts[at] = without_barred_past(context, self.standing())
         if missing is None and sandbox:
             missing = SANDBOX
         if tell:
@@ -182,7 +184,7 @@ class Page:
         )
         keys = [key(context) for context in contexts]
         left_s = lambda: asking.left_s() - self.policy.expected_s  # noqa: E731
-        await self.cached.answer(contexts, keys, write=written, beside=beside, left_s=left_s, tell=tell)
+        await self.cached.answer(contexts, keys, write=written, beside=beside, left_s=left_s, tell=tell, ahead=asking.lane == WARMING)
 
     async def _written(self, contexts: list[Context], beside: Beside, tell: Tell, *, asking: "_Asking") -> None:
         async def write(items: Items, *, k: int, attempt: int) -> list[Written]:
@@ -276,6 +278,11 @@ class Page:
                 product.product_id, Refused("neither a candidate nor a template passed the checks for this product and its codes")
             )
         stated = self._stated(context, reason.text, source=reason.source)
+        aigc = label(stated)
+        if (number := standing.of_content(aigc.produce_id)) is not None:
+            return item_error(
+                product.product_id, TakenDown(f"this text is not to be shown by order {number}; nothing else was left to show")
+            )
         return ItemReason(
             product_id=product.product_id,
             status="ok",
@@ -284,7 +291,7 @@ class Page:
             controls=reason.controls,
             verdict=verdict_of(reason.verdict),
             evidence=evidence_of(reason.verdict.evidence()),
-            aigc=label(stated),
+            aigc=aigc,
             revision=stated.revision,
             signature=self.voucher.sign(stated, now_s=self.now()) if self.voucher else None,
             attempts=reason.attempts,
@@ -314,6 +321,22 @@ class Page:
         if number is None:
             return None
         return item_error(product.product_id, TakenDown(f"nothing is said of this product by order {number}; `liyou takedown list` has it"))
+
+
+def without_barred_past(context: Context, standing: Standing) -> Context:
+    """As if the user had never met what was taken down: a reason may name what somebody viewed or bought."""
+    mentions = {
+        name: mention
+        for name in ("last_viewed", "last_clicked", "last_carted", "last_purchased", "last_reviewed")
+        if (mention := getattr(context.behavior, name)) is not None
+    }
+    barred = {name for name, mention in mentions.items() if standing.of_product_id(mention.product_id) is not None}
+    if not barred:
+        return context
+    changes: dict[str, object] = dict.fromkeys(barred)
+    if "last_reviewed" in barred:
+        changes |= {"last_review_emotion": None, "last_review_content": None}
+    return context.model_copy(update={"behavior": context.behavior.model_copy(update=changes)})
 
 
 def unknown_page(items: Sequence[Context | ItemReason]) -> ProductNotFound:

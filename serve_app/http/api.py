@@ -133,7 +133,7 @@ def create_api(
             page, left = await asked(request, caller)
             if not wants_lines(request):
                 return json_response(_observed(request, await ask(page)), headers=left)
-            lines = Lines(lambda tell: ask(page, tell=tell), request_id=request.state.request_id, at_end=partial(_observed, request))
+            lines = Lines(lambda tell: ask(page, tell=tell), request_id=request.state.request_id, at_end=partial(_ended, request))
             await lines.begun()
         return StreamingResponse(lines, media_type=LINES, headers=left)
 
@@ -202,6 +202,14 @@ def _observed(request: Request, answer: ReasonsResponse) -> ReasonsResponse:
     """Leaves what the access line says of it where that is written."""
     request.state.items, request.state.degraded = sources(answer), answer.degraded
     return answer
+
+
+def _ended(request: Request, ended: ReasonsResponse | str | None) -> None:
+    """Of lines, whose status was sent before anybody knew how they end."""
+    if isinstance(ended, ReasonsResponse):
+        _observed(request, ended)
+    else:
+        request.state.code, request.state.broke_off = ended, "left" if ended is None else "failed"
 
 
 def parsed(body: object, kind: type[Body]) -> Body:

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import orjson
@@ -14,12 +15,13 @@ from common.errors import LiyouError
 LINES = "application/x-ndjson"
 TellItem = Callable[[int, ItemReason], None]
 """Hears of each item as soon as it can be shown, by its place in the request."""
-log = logging.getLogger(__name__)
+log = logging.getLogger("ray.serve")
 
 
 def wants_lines(request: Request) -> bool:
     """Whether `Accept` names it; what else it names does not matter, for nobody asks for lines by accident."""
-    return any(part.partition(";")[0].strip().lower() == LINES for part in request.headers.get("accept", "").split(","))
+    parts = [part.strip().lower() for header in request.headers.getlist("accept") for part in header.split(",")]
+    return any(re.fullmatch(rf"{re.escape(LINES)}(\s*;(?!\s*q=0(\.0*)?\s*$).*)?", part) for part in parts)
 
 
 class Lines:
@@ -30,9 +32,9 @@ class Lines:
         answer: Callable[[TellItem], Awaitable[ReasonsResponse]],
         *,
         request_id: str,
-        at_end: Callable[[ReasonsResponse], object] = lambda answer: None,
+        at_end: Callable[[ReasonsResponse | str | None], object] = lambda ended: None,
     ) -> None:
-        """`at_end` hears of the whole answer when its last line is written."""
+        """`at_end` hears once how it ended: with the whole answer, with the code of a problem, or with None where the caller left."""
         self._request_id, self._at_end = request_id, at_end
         self._told: asyncio.Queue[ReasonsLine | None] = asyncio.Queue()
         self._first: ReasonsLine | None = None
@@ -53,26 +55,30 @@ class Lines:
             self._page.result()
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
+        ended: ReasonsResponse | str | None = None
         try:
             line = self._first
             while line is not None:
                 yield _rendered(line)
                 line = await self._told.get()
-            yield _rendered(self._last())
+            last, ended = self._last()
+            yield _rendered(last)
         finally:
             self._page.cancel()
+            self._at_end(ended)
 
-    def _last(self) -> ReasonsLine:
+    def _last(self) -> tuple[ReasonsLine, ReasonsResponse | str]:
         try:
             answer = self._page.result()
         except LiyouError as error:
-            return ReasonsLine(problem=problems.from_error(error, request_id=self._request_id))
+            problem = problems.from_error(error, request_id=self._request_id)
         except Exception:
             log.exception("unexpected error in a page of which lines were sent")
-            return ReasonsLine(problem=problems.unexpected(request_id=self._request_id))
-        self._at_end(answer)
-        told = ReasonsEnd(num_items=len(answer.items), **answer.model_dump(include=set(ReasonsEnd.model_fields)))
-        return ReasonsLine(end=told)
+            problem = problems.unexpected(request_id=self._request_id)
+        else:
+            told = ReasonsEnd(num_items=len(answer.items), **answer.model_dump(include=set(ReasonsEnd.model_fields)))
+            return ReasonsLine(end=told), answer
+        return ReasonsLine(problem=problem), problem.code
 
 
 def _rendered(line: ReasonsLine) -> bytes:

@@ -49,6 +49,7 @@ class ObservedMiddleware:
                 raise
             finally:
                 route, outcome = getattr(scope.get("route"), "path", OTHER), outcome_of(status, degraded=told.get("degraded", False))
+                outcome = told.get("broke_off") or outcome
                 seconds = time.perf_counter() - began_s
                 self.telemetry.record(REQUESTS, 1, {"route": route, "outcome": outcome})
                 self.telemetry.record(REQUEST_SECONDS, seconds, {"route": route})
@@ -56,7 +57,7 @@ class ObservedMiddleware:
                     self.telemetry.record(SHED, 1, {"reason": told["code"]})
                 for name, value in (("http.route", route), ("http.response.status_code", status), ("liyou.outcome", outcome)):
                     span.set_attribute(name, value)
-                if status >= 500:
+                if status >= 500 or outcome == "failed":
                     span.set_status(StatusCode.ERROR)
                 line = {"http_route": route, "status": status, "outcome": outcome, "ms": round(seconds * 1000, 1)}
                 line |= {name: told[name] for name in ("request_id", "key", "items", "code") if told.get(name) is not None}

@@ -1,7 +1,8 @@
 """Which orders of takedown stand, followed in storage: a replica asks for the next number once in a while, and finds it or nothing.
 
 Storage that does not answer changes nothing of what is known; how long ago it last did is told. A replica that has never read the orders
-does not start: it could show what was taken down long ago.
+does not start: it could show what was taken down long ago. An empty folder may be a volume that was not mounted, so whoever begins leaves
+a file that says that orders lie there.
 """
 
 import asyncio
@@ -12,13 +13,14 @@ from pydantic import ValidationError
 
 from common.artifacts.storage import Storage, open_storage
 from common.contract.takedown import Order, Standing, read_order
-from common.errors import AlreadyExists, ArtifactNotFound, LiyouError, Tampered
+from common.errors import AlreadyExists, ArtifactNotFound, ConfigError, LiyouError, Tampered
 from serve_app.config import TakedownConfig
 
 log = logging.getLogger("ray.serve")
 
 
 TRIES = 5
+BEGUN = "takedowns/begun.json"
 
 
 def key_of(number: int) -> str:
@@ -27,10 +29,11 @@ def key_of(number: int) -> str:
 
 class Takedowns:
     def __init__(self, storage: Storage, *, clock: Callable[[], float]) -> None:
-        """Raises StorageUnreachable, or Tampered for an order that is none."""
+        """Raises StorageUnreachable, or ConfigError where no orders were ever begun."""
         self._storage, self._clock = storage, clock
-        self.standing = read_orders(storage, Standing())
+        self.standing = self._read(Standing())
         self._read_s = clock()
+        log.info("takedowns: %d orders stand, of %d given", len(self.standing.takedowns), self.standing.last)
 
     @property
     def stale_s(self) -> float:
@@ -40,9 +43,13 @@ class Takedowns:
     async def refresh(self) -> bool:
         """Whether there was an order that had not been known. Raises what reading raises."""
         before = self.standing
-        self.standing = await asyncio.to_thread(read_orders, self._storage, before)
+        self.standing = await asyncio.to_thread(self._read, before)
         self._read_s = self._clock()
         return self.standing.last > before.last
+
+    def _read(self, known: Standing) -> Standing:
+        check_begun(self._storage)
+        return read_orders(self._storage, known, strict=False)
 
     async def run(self, *, every_s: float, on_new: Callable[[], Awaitable[None]]) -> None:
         """Until it is cancelled."""
@@ -58,8 +65,10 @@ class Takedowns:
                 log.exception("takedowns: the orders could not be read")
 
 
-def read_orders(storage: Storage, known: Standing) -> Standing:
-    orders: list[Order] = []
+def read_orders(storage: Storage, known: Standing, *, strict: bool = True) -> Standing:
+    """Raises Tampered for an order that is none; not `strict`, it is told in the log and those after it count all the same: an order of a
+    kind that this build does not know must not hold up the others."""
+    orders: list[Order | None] = []
     while True:
         key = key_of(known.last + len(orders) + 1)
         try:
@@ -67,7 +76,26 @@ def read_orders(storage: Storage, known: Standing) -> Standing:
         except ArtifactNotFound:
             return known.after(orders) if orders else known
         except ValidationError as error:
-            raise Tampered(f"{storage.uri}/{key}: this is no order of takedown: {error.errors()[0]['msg']}") from error
+            told = f"{storage.uri}/{key}: this is no order of takedown that this build can read: {error.errors()[0]['msg']}"
+            if strict:
+                raise Tampered(told) from error
+            log.error("takedowns: %s", told)
+            orders.append(None)
+
+
+def begin(storage: Storage) -> bool:
+    """Whether it had not been begun."""
+    try:
+        storage.put(BEGUN, b"{}", create_only=True)
+    except AlreadyExists:
+        return False
+    return True
+
+
+def check_begun(storage: Storage) -> None:
+    """Raises ConfigError."""
+    if not storage.exists(BEGUN):
+        raise ConfigError(f"{storage.uri}: no orders of takedown lie there; is it the right place? `liyou takedown begin` makes it one")
 
 
 def give_order(storage: Storage, order: Order) -> int:

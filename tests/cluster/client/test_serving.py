@@ -248,6 +248,15 @@ def test_lines_that_break_off_are_told_after_those_that_came(server, client, las
     assert isinstance(caught.value, Overloaded if last == "a problem" else LiyouError)
 
 
+def test_what_the_caller_does_between_two_items_is_its_own_time(server, client, moment) -> None:
+    server.answer = lambda asked: lines(*ITEMS, END)
+    page, got = client.each_reason(["p1", "p2"], deadline_ms=1000), []
+    for at, _ in page:
+        got.append(at)
+        moment.sleep(5.0)
+    assert got == [1, 0]
+
+
 def test_an_answer_that_is_no_lines_is_told_as_such(server, client) -> None:
     server.answer = lambda asked: (200, PAGE)
     with pytest.raises(LiyouError, match="is that its URL"):

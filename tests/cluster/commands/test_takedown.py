@@ -7,7 +7,7 @@ import pytest
 from cluster.cli import main
 from common.artifacts.storage import FileStorage
 from common.contract.takedown import Standing
-from serve_app.state.takedown import read_orders
+from serve_app.state.takedown import begin, read_orders
 
 
 def run(*words: str) -> None:
@@ -21,6 +21,7 @@ def standing(orders: Path) -> Standing:
 
 
 def test_an_order_is_given_listed_and_ended(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    run("begin", "--orders", str(tmp_path))
     run("add", "phrase", "包邮到家", "--orders", str(tmp_path), "--why", "投诉", "--by", "法务")
     monkeypatch.setenv("LIYOU_TAKEDOWNS", str(tmp_path))
     run("add", "product", "p1")
@@ -43,8 +44,17 @@ def test_an_order_is_given_listed_and_ended(tmp_path: Path, capsys: pytest.Captu
     ],
 )
 def test_a_wrong_order_is_told_and_not_given(tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str], said: str) -> None:
+    begin(FileStorage(tmp_path))
     with pytest.raises(SystemExit) as caught:
         main(["takedown", *words, "--orders", str(tmp_path)])
     assert caught.value.code == 2
     assert said in capsys.readouterr().err
     assert standing(tmp_path).last == 0
+
+
+def test_a_place_that_nobody_began_takes_no_order(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["takedown", "add", "product", "p1", "--orders", str(tmp_path / "typo")])
+    assert caught.value.code == 2
+    assert "liyou takedown begin" in capsys.readouterr().err
+    assert not (tmp_path / "typo").exists()

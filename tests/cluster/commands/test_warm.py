@@ -7,7 +7,7 @@ import pytest
 
 from cluster.cli import main
 from common.contract import problems
-from common.errors import Overloaded
+from common.errors import Overloaded, ProductNotFound
 
 
 def warm(*words: str) -> int:
@@ -46,9 +46,16 @@ def test_every_kind_of_user_with_every_code_and_product_is_asked_for(server, pla
 
 def test_a_page_that_could_not_be_asked_for_is_told_and_the_others_are_asked(server, plan, capsys):
     busy = problems.from_error(Overloaded("busy"), request_id="r").model_dump(mode="json")
-    server.answer = lambda asked: (503, busy) if asked.body["items"][0]["product_id"] == "p1" else answer(asked)
-    assert warm(str(plan), "--serve", server.url, "--deadline-ms", "200", "--json") == 1
+    server.answer = lambda asked: (503, busy, {"Retry-After": "90"}) if asked.body["items"][0]["product_id"] == "p1" else answer(asked)
+    assert warm(str(plan), "--serve", server.url, "--json") == 1
     assert json.loads(capsys.readouterr().out) == {"written": 0, "kept": 4, "failed": 0, "pages_lost": 4}
+
+
+def test_products_that_nobody_knows_are_counted_and_the_others_are_asked_for(server, plan, capsys):
+    unknown = problems.from_error(ProductNotFound("no product 'p3'"), request_id="r").model_dump(mode="json")
+    server.answer = lambda asked: (404, unknown) if asked.body["items"][0]["product_id"] == "p3" else answer(asked)
+    assert warm(str(plan), "--serve", server.url, "--json") == 0
+    assert json.loads(capsys.readouterr().out) == {"written": 4, "kept": 4, "failed": 4, "pages_lost": 0}
 
 
 def test_a_plan_that_is_none_is_told(server, plan, capsys):

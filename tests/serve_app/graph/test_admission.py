@@ -59,6 +59,19 @@ def test_what_was_not_asked_for_earlier_is_no_claim() -> None:
     assert Counter(line.next()[0] for _ in range(10)) == {"a": 5, "b": 5}
 
 
+def test_a_tenant_that_was_never_quite_idle_has_no_claim_either() -> None:
+    line: Admission[str] = Admission(slots=4)
+    line.add("a0", tenant="a")
+    assert line.next() == "a0", "it runs on while others are served"
+    for number in range(200):
+        line.add(f"b{number}", tenant="b")
+    for _ in range(150):
+        line.next()
+    for number in range(1, 50):
+        line.add(f"a{number}", tenant="a")
+    assert Counter(line.next()[0] for _ in range(20)) == {"a": 10, "b": 10}
+
+
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from(["add", "next", "withdraw", "done"])), max_size=80))
 def test_nothing_is_lost_or_begun_twice(steps: list[tuple[str, str]]) -> None:
     line: Admission[str] = Admission(slots=2)

@@ -166,6 +166,23 @@ def test_nobody_waits_longer_than_the_page_has() -> None:
     run(scene)
 
 
+def test_what_is_written_ahead_is_kept_and_waited_for_by_nobody() -> None:
+    async def scene(cached: Cached, writer: Writer) -> None:
+        slow = Writer()
+        slow.gate.clear()
+        contexts = [CONTEXTS["a"]]
+        ahead = asyncio.create_task(
+            cached.answer(contexts, ["a"], write=slow, beside=NOTHING, left_s=lambda: 60.0, tell=lambda *_: None, ahead=True)
+        )
+        await asyncio.sleep(0.01)
+        assert await ask(cached, writer, "a") == [("a", "model")], "a customer does not wait for it"
+        slow.gate.set()
+        await ahead
+        assert await ask(cached, writer, "a") == [("a", "cache")]
+
+    run(scene)
+
+
 LASTING, QUIET, LIGHT = "续航30小时，通勤够用。", "降噪安静，听歌不吵。", "机身很轻，戴着不累。"
 
 
@@ -223,5 +240,25 @@ def test_what_was_taken_down_is_not_shown_again_from_store_or_flight_and_is_writ
         writer.gate.set()
         assert await flight == [(LASTING, "model")]
         assert await joined == [(QUIET, "model")]
+
+    run(scene)
+
+
+def test_what_was_taken_down_leaves_the_rest_of_the_page_as_it_was() -> None:
+    down = Standing().after([Takedown.model_validate({"kind": "phrase", "value": LASTING, "by": "law", "at": "2026-11-30T00:00:00Z"})])
+
+    async def scene(cached: Cached, writer: Writer) -> None:
+        writer.offers = [LASTING]
+        await ask(cached, writer, "a")
+        writer.offers, writer.asked = [], []
+        writer.gate.clear()
+        first = asyncio.create_task(ask(cached, writer, "b"))
+        await asyncio.sleep(0.01)
+        second = asyncio.create_task(ask(cached, writer, "ab", standing=down))
+        await asyncio.sleep(0.01)
+        writer.gate.set()
+        assert await first == [("b", "model")]
+        assert await second == [("a", "model"), ("b", "cache")]
+        assert sorted(writer.asked) == ["a", "b"]
 
     run(scene)

@@ -179,6 +179,24 @@ def test_what_cannot_end_in_time_is_not_begun_and_said_at_once() -> None:
     assert all(isinstance(result, Generated) and result.finish_reason != "cancelled" for result in page)
 
 
+def test_a_pace_that_was_measured_on_a_bad_day_is_not_believed_for_ever() -> None:
+    thread = DecodeThread(tiny_engine, slots=4)
+    thread._full_pace.measure(100.0, 1)
+    thread._pace.measure(100.0, 1)
+
+    async def page() -> list[Generated | Exception]:
+        return await thread.generate([prompted(seed) for seed in range(12)], decoding=DECODING, within_s=30.0)
+
+    assert sum(isinstance(result, Crowded) for result in asyncio.run(page())) == 8, "what it is thought to do in time, which is four slots"
+    thread._pace.measure(0.0, 0)
+    thread.forget()
+    asyncio.run(thread.generate([prompted(1)], decoding=DECODING))
+    assert not any(isinstance(result, Crowded) for result in asyncio.run(page()))
+    thread._full_pace.measure(100.0, 1)
+    assert not any(isinstance(result, Crowded) for result in asyncio.run(page())), "what any step tells bounds it"
+    thread.close()
+
+
 def test_tenants_take_turns_at_the_engine() -> None:
     thread = DecodeThread(tiny_engine, slots=4)
     ended: list[str] = []

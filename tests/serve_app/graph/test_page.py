@@ -18,7 +18,8 @@ from common.contract.deadline import Deadline
 from common.contract.takedown import Standing, Takedown
 from common.contract.vouching import Voucher, verified
 from common.contract.wire import ItemReason, ReasonsRequest, ReasonsResponse
-from common.domain.context import Context
+from common.domain.context import BehaviorSummary, Context, ProductMention
+from common.domain.product import Product
 from common.domain.reason import QualityVerdict
 from common.errors import BadControl, DeadlineExceeded, ProductNotFound, Unavailable
 from common.generation.answer import Written
@@ -29,7 +30,7 @@ from serve_app.graph.cached import Cached
 from serve_app.graph.features_deployment import Features
 from serve_app.graph.generator_deployment import Generator
 from serve_app.graph.ingress import policy_of
-from serve_app.graph.page import LeftS, Page
+from serve_app.graph.page import LeftS, Page, without_barred_past
 from serve_app.graph.quality_deployment import Quality, panel_of
 from serve_app.state.cache import MemoryStore
 from serve_app.state.live import read_live
@@ -314,6 +315,25 @@ def test_a_text_that_was_taken_down_gives_way_to_a_template_and_a_template_to_no
     assert template is not None
     (item,) = ask(replace(page, standing=lambda: down("phrase", template[:6])), EARBUDS).items
     assert item.status == "error"
+
+
+def test_an_order_against_a_templates_content_counts_too(page: Page, hops: DirectHops) -> None:
+    hops.dead = {"generator"}
+    template = ask(page, EARBUDS).items[0].aigc
+    assert template is not None
+    (item,) = ask(replace(page, standing=lambda: down("content", template.produce_id)), EARBUDS).items
+    assert item.error is not None
+    assert item.error.code == "taken_down"
+
+
+def test_a_barred_product_of_the_users_past_is_not_told_of(page: Page, hops: DirectHops) -> None:
+    viewed = ProductMention(product_id="p7", title="青砚耳机", category="蓝牙耳机", brand="青砚")
+    bought = ProductMention(product_id="p8", title="踏川跑鞋", category="跑鞋", brand="踏川")
+    behavior = BehaviorSummary(last_viewed=viewed, last_reviewed=viewed, last_review_content="很好", last_purchased=bought, num_events=3)
+    context = Context(product=Product(product_id="p1", title="耳机", category="耳机"), behavior=behavior)
+    told = without_barred_past(context, down("product", "p7")).behavior
+    assert (told.last_viewed, told.last_reviewed, told.last_review_content, told.last_purchased) == (None, None, None, bought)
+    assert without_barred_past(context, Standing()) is context
 
 
 def test_an_order_that_comes_while_a_page_is_written_counts_for_it(page: Page, hops: DirectHops) -> None:

@@ -390,3 +390,18 @@ def test_a_page_is_written_ahead_and_told_in_numbers_only() -> None:
     with TestClient(create_api(answer_page, ready=Readiness(), models=models, limits=LIMITS)) as cold:
         refused = cold.post("/v1/reasons:warm", json=body)
     assert (refused.status_code, refused.json()["code"], refused.json()["retryable"]) == (409, "refused", False)
+
+
+@pytest.mark.parametrize(
+    ("accept", "as_lines"),
+    [
+        ("application/x-ndjson", True),
+        ("text/html, APPLICATION/X-NDJSON;q=0.5", True),
+        ("application/json, application/x-ndjson;q=0", False),
+        ("application/x-ndjson; q=0.000", False),
+        ("application/x-ndjsonp, */*", False),
+    ],
+)
+def test_lines_are_sent_to_who_takes_them(client: TestClient, accept: str, as_lines: bool) -> None:
+    answer = client.post("/v1/reasons", json={"items": [{"product": EARBUDS}]}, headers={"Accept": accept})
+    assert (answer.headers["content-type"] == "application/x-ndjson") == as_lines

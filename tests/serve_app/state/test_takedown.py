@@ -1,6 +1,7 @@
 """Orders are followed while pages are answered; storage that is away changes nothing of what is known."""
 
 import asyncio
+import shutil
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -8,8 +9,8 @@ import pytest
 
 from common.artifacts.storage import FileStorage
 from common.contract.takedown import Lift, Standing, Takedown
-from common.errors import StorageUnreachable, Tampered
-from serve_app.state.takedown import Takedowns, give_order, key_of, read_orders
+from common.errors import ConfigError, StorageUnreachable, Tampered
+from serve_app.state.takedown import Takedowns, begin, give_order, key_of, read_orders
 
 AT = datetime(2026, 11, 30, tzinfo=UTC)
 
@@ -22,6 +23,11 @@ class Gone(FileStorage):
     """Storage that can be taken away."""
 
     away = False
+
+    def exists(self, key: str) -> bool:
+        if self.away:
+            raise StorageUnreachable("no route to host")
+        return super().exists(key)
 
     def get(self, key: str) -> bytes:
         if self.away:
@@ -37,6 +43,7 @@ async def until(condition: object) -> None:
 
 def test_an_order_stands_soon_and_whoever_keeps_texts_is_told_once(tmp_path: Path) -> None:
     storage, told = Gone(tmp_path), []
+    begin(storage)
     give_order(storage, order("旧的说法"))
 
     async def follow() -> None:
@@ -64,14 +71,44 @@ def test_an_order_stands_soon_and_whoever_keeps_texts_is_told_once(tmp_path: Pat
 
 def test_a_replica_that_cannot_read_the_orders_does_not_start(tmp_path: Path) -> None:
     storage = Gone(tmp_path)
+    with pytest.raises(ConfigError, match="is it the right place"):
+        Takedowns(storage, clock=lambda: 0.0)
+    assert begin(storage)
+    assert not begin(storage), "twice is no harm"
     storage.away = True
     with pytest.raises(StorageUnreachable):
         Takedowns(storage, clock=lambda: 0.0)
 
 
+def test_a_volume_that_goes_away_while_orders_are_followed_is_not_taken_for_silence(tmp_path: Path) -> None:
+    storage, now = FileStorage(tmp_path), [0.0]
+    begin(storage)
+    give_order(storage, order("旧的说法"))
+    takedowns = Takedowns(storage, clock=lambda: now[0])
+    now[0] = 9.0
+    shutil.rmtree(tmp_path)
+    tmp_path.mkdir()
+    with pytest.raises(ConfigError):
+        asyncio.run(takedowns.refresh())
+    assert takedowns.standing.of_text("旧的说法") == 1
+    assert takedowns.stale_s == 9.0
+
+
+def test_an_order_that_this_build_cannot_read_holds_up_no_other(tmp_path: Path) -> None:
+    storage = FileStorage(tmp_path)
+    begin(storage)
+    give_order(storage, order("旧的说法"))
+    storage.put(key_of(2), b'{"order": "takedown", "kind": "galaxy", "value": "x", "by": "a", "at": "2030-01-01T00:00:00Z"}')
+    storage.put(key_of(3), order("新的说法").model_dump_json().encode())
+    standing = Takedowns(storage, clock=lambda: 0.0).standing
+    assert (standing.of_text("旧的说法"), standing.of_text("新的说法"), standing.last) == (1, 3, 3)
+
+
 def test_how_long_nothing_was_heard_is_told(tmp_path: Path) -> None:
     now = [0.0]
-    takedowns = Takedowns(Gone(tmp_path), clock=lambda: now[0])
+    storage = Gone(tmp_path)
+    begin(storage)
+    takedowns = Takedowns(storage, clock=lambda: now[0])
     now[0] = 7.0
     assert takedowns.stale_s == 7.0
     asyncio.run(takedowns.refresh())
