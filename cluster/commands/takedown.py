@@ -19,7 +19,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     no_args_is_help=True,
-    help="What must not be shown any more: every replica knows within a second (takedowns.every_s), and shows, keeps or vouches for it no more.",
+    help="What must not be shown any more. Replicas know within a second (takedowns.every_s), and show, keep or vouch for it no more.",
 )
 
 

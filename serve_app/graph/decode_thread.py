@@ -234,8 +234,8 @@ class DecodeThread:
                 self._line.add(ticket, tenant=tenant)
 
     def _full_s(self) -> float:
-        """What a sequence takes while all slots are in use, as far as is known; 0 where nothing is. It is measured only when something waits,
-        and what was measured on a bad day would let nothing wait: what any step tells bounds it, for company makes none longer."""
+        """What a sequence takes while all slots are in use, as far as is known; 0 where nothing is. It is measured only when something
+        waits, and what was measured on a bad day would let nothing wait: any step's bounds it, for company makes none longer."""
         full, any_ = self._full_pace.seconds_a_sequence, self._pace.seconds_a_sequence
         return min(full, any_) if full else 0.0
 
