@@ -11,12 +11,11 @@ from pydantic import ValidationError
 from common.config import parse
 from common.contract.deadline import HEADER, Deadline, DeadlineLimits
 from common.contract.problems import Problem
-from common.contract.wire import ItemReason, KeysResponse, ModelsResponse, ReasonsLine, ReasonsRequest, ReasonsResponse, WarmResponse
+from common.contract.wire import LINES, ItemReason, KeysResponse, ModelsResponse, ReasonsLine, ReasonsRequest, ReasonsResponse, WarmResponse
 from common.errors import BadInput, DeadlineExceeded, LiyouError, Unavailable, by_code
 
 Answer = TypeVar("Answer", ReasonsResponse, WarmResponse, ModelsResponse, KeysResponse)
 Got = TypeVar("Got")
-LINES = "application/x-ndjson"
 Item = str | Mapping[str, object]
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.05, 2.0
 """Pauses double from the first to the longest, each shortened by a random share, so that callers do not come back together."""

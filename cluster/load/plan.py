@@ -3,7 +3,6 @@
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Literal
 
@@ -55,12 +54,6 @@ def _moments(rng: random.Random, *, rate: float, duration_s: float, arrivals: Ar
         gap_s = BURST / rate if arrivals == "bursts" else 1 / rate
         at_s += gap_s if arrivals == "uniform" else rng.expovariate(1 / gap_s)
     return moments
-
-
-def bunched(pages: Sequence[Page]) -> float:
-    """Shortest gap over the mean one: 1 for a steady load, 0 where pages come together."""
-    gaps = [later.at_s - earlier.at_s for earlier, later in pairwise(pages)]
-    return min(gaps) / (sum(gaps) / len(gaps)) if gaps and sum(gaps) else 1.0
 
 
 def parse_sizes(text: str) -> dict[int, float]:

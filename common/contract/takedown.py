@@ -59,6 +59,8 @@ class Standing:
     last: int = 0
     takedowns: dict[int, Takedown] = field(default_factory=dict)
     _by_value: dict[tuple[Kind, str], int] = field(default_factory=dict)
+    _phrases: tuple[tuple[str, int], ...] = ()
+    """found once an order, not once a text"""
 
     def after(self, orders: Iterable[Order | None]) -> "Standing":
         """With further orders, numbered on from `last`. None: one that could not be read; it changes nothing."""
@@ -68,7 +70,9 @@ class Standing:
                 takedowns[last] = order
             elif order is not None:
                 takedowns.pop(order.number, None)
-        return Standing(last, takedowns, {(one.kind, _matched(one)): number for number, one in takedowns.items()})
+        by_value: dict[tuple[Kind, str], int] = {(one.kind, _matched(one)): number for number, one in takedowns.items()}
+        phrases = tuple((value, number) for (kind, value), number in by_value.items() if kind == "phrase")
+        return Standing(last, takedowns, by_value, phrases)
 
     def of_product(self, product: Product) -> int | None:
         """Number of the order by which nothing is said of this product, or None."""
@@ -87,10 +91,10 @@ class Standing:
 
     def of_text(self, text: str) -> int | None:
         """Number of the order against a phrase of this text, or None; spaces, signs and what shows nothing are looked through."""
-        if not self.has("phrase"):
+        if not self._phrases:
             return None
         bare = _bare(text)
-        return next((number for (kind, value), number in self._by_value.items() if kind == "phrase" and value in bare), None)
+        return next((number for value, number in self._phrases if value in bare), None)
 
     def of_content(self, produce_id: str) -> int | None:
         return self._by_value.get(("content", produce_id))

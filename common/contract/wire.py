@@ -22,6 +22,8 @@ from common.domain.product import Attribute, Product
 from common.domain.reason import ClaimKind, Evidence, QualityVerdict, Source, Span
 from common.errors import BadControl, LiyouError
 
+LINES = "application/x-ndjson"
+"""Of an answer that comes as `ReasonsLine`s."""
 MAX_ITEMS = 50
 MAX_EVENTS = 500
 MAX_ATTRIBUTES = 64

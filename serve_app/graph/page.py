@@ -65,11 +65,15 @@ class _Asking:
     """Who asks, until when, and how."""
 
     tenant: Tenant
-    lane: Tenant
-    """whose turns at the engine it takes"""
     deadline: Deadline
     left_s: LeftS
     one_by_one: bool
+    warming: bool
+
+    @property
+    def lane(self) -> Tenant:
+        """Whose turns at the engine it takes."""
+        return WARMING if self.warming else self.tenant
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,10 +117,10 @@ class Page:
         """
         asking = _Asking(
             tenant=tenant,
-            lane=WARMING if warming else tenant,
             deadline=deadline,
             left_s=lambda: deadline.left_s(now_s=self.clock()) - self.policy.reserve_s,
             one_by_one=tell is not None,
+            warming=warming,
         )
         try:
             # Templates need what is looked up here: the reserve that is kept for them may be spent on it.
@@ -184,7 +188,7 @@ class Page:
         )
         keys = [key(context) for context in contexts]
         left_s = lambda: asking.left_s() - self.policy.expected_s  # noqa: E731
-        await self.cached.answer(contexts, keys, write=written, beside=beside, left_s=left_s, tell=tell, ahead=asking.lane == WARMING)
+        await self.cached.answer(contexts, keys, write=written, beside=beside, left_s=left_s, tell=tell, ahead=asking.warming)
 
     async def _written(self, contexts: list[Context], beside: Beside, tell: Tell, *, asking: "_Asking") -> None:
         async def write(items: Items, *, k: int, attempt: int) -> list[Written]:

@@ -20,6 +20,7 @@ from common.contract.deadline import Deadline, parse_deadline_ms
 from common.contract.takedown import Standing
 from common.contract.vouching import verified
 from common.contract.wire import (
+    LINES,
     Health,
     KeysResponse,
     ModelsResponse,
@@ -32,7 +33,7 @@ from common.contract.wire import (
 from common.errors import BadInput, DeadlineExceeded, LiyouError, RateLimited, Refused, Unauthorised, Unavailable
 from serve_app.http.doors import Caller, Doors, Headers
 from serve_app.http.limits import HttpLimits, read_json
-from serve_app.http.lines import LINES, Lines, TellItem, wants_lines
+from serve_app.http.lines import Lines, TellItem, wants_lines
 from serve_app.http.observed import ObservedMiddleware
 from serve_app.http.openapi import LINES_ANSWER, REASONS_REQUEST, VERIFY_REQUEST, document, problem_answers
 from serve_app.http.request_id import RequestIdMiddleware, problem_response

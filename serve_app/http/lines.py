@@ -9,10 +9,9 @@ import orjson
 from fastapi import Request
 
 from common.contract import problems
-from common.contract.wire import ItemReason, ReasonsEnd, ReasonsLine, ReasonsResponse
+from common.contract.wire import LINES, ItemReason, ReasonsEnd, ReasonsLine, ReasonsResponse
 from common.errors import LiyouError
 
-LINES = "application/x-ndjson"
 TellItem = Callable[[int, ItemReason], None]
 """Hears of each item as soon as it can be shown, by its place in the request."""
 log = logging.getLogger("ray.serve")

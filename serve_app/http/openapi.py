@@ -10,8 +10,7 @@ from pydantic.json_schema import models_json_schema
 
 from common.contract.deadline import HEADER as DEADLINE_HEADER
 from common.contract.problems import MEDIA_TYPE, Problem
-from common.contract.wire import ReasonsLine, ReasonsRequest, VerifyRequest
-from serve_app.http.lines import LINES
+from common.contract.wire import LINES, ReasonsLine, ReasonsRequest, VerifyRequest
 
 COMMITTED = Path(__file__).resolve().parents[1] / "openapi.json"
 REF = "#/components/schemas/{model}"

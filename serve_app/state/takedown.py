@@ -8,6 +8,7 @@ a file that says that orders lie there.
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 
 from pydantic import ValidationError
 
@@ -17,7 +18,6 @@ from common.errors import AlreadyExists, ArtifactNotFound, ConfigError, LiyouErr
 from serve_app.config import TakedownConfig
 
 log = logging.getLogger("ray.serve")
-
 
 TRIES = 5
 BEGUN = "takedowns/begun.json"
@@ -100,15 +100,12 @@ def check_begun(storage: Storage) -> None:
 
 def give_order(storage: Storage, order: Order) -> int:
     """Its number. Raises AlreadyExists where others kept giving orders at the same moments."""
-    for attempt in range(TRIES):
+    for _ in range(TRIES):
         number = read_orders(storage, Standing()).last + 1
-        try:
+        with suppress(AlreadyExists):
             storage.put(key_of(number), order.model_dump_json().encode(), create_only=True)
             return number
-        except AlreadyExists:
-            if attempt == TRIES - 1:
-                raise
-    raise AssertionError("unreachable")
+    raise AlreadyExists(f"{storage.uri}: others gave orders at the same moments, {TRIES} times; try again")
 
 
 def open_takedowns(config: TakedownConfig, *, clock: Callable[[], float]) -> Takedowns | None:

@@ -108,8 +108,8 @@ class Words:
                 named = [phrase for finder in finders if (phrase := finder.at(text, position))]
                 if found := max(named, key=len, default=None):
                     break
-            if cue.lastgroup == "soft" and found is not None and found in self._names_absent(found):
-                found = None
+            if cue.lastgroup == "soft" and found is not None and len(found) == 1:
+                found = None  # 油, 糖 are denied by 无 and 不含 alone: 不是油, 没有糖 speak of other things as well
             if found is None and cue.lastgroup == "firm" and (free := _FREE_TEXT.match(text, position)):
                 found = free.group()
             if found is None and cue.group() in _PLAIN:
@@ -122,10 +122,6 @@ class Words:
             if cue.lastgroup == "hint" and source is None and not known.affirms(found):
                 continue  # 不用手洗 praises, and denies nothing
             sight.claim("attribute", cue.start(), position + len(found), source=source, reason=reason)
-
-    def _names_absent(self, word: str) -> tuple[str, ...]:
-        """Short words (油, 糖) are denied by 无 and 不含 alone: 不是油, 没有糖 speak of other things as well."""
-        return (word,) if len(word) == 1 else ()
 
     def _denied(self, word: str, known: Known, category: str) -> tuple[str | None, str | None]:
         """The source of what bears a denial out, or why nothing does."""

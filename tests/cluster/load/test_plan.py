@@ -1,11 +1,12 @@
 """What is sent and when is decided beforehand, and a wrong wish is told."""
 
 from collections import Counter
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
-from cluster.load.plan import bunched, parse_sizes, plan, read_items, read_users
+from cluster.load.plan import parse_sizes, plan, read_items, read_users
 from common.errors import BadInput
 
 ITEMS = [{"product_id": f"p{n}"} for n in range(30)]
@@ -22,6 +23,12 @@ def made(**changes):
         "seed": 1,
     }
     return plan(**wanted | changes)
+
+
+def bunched(pages):
+    """Shortest gap over the mean one: 1 for a steady load, 0 where pages come together."""
+    gaps = [later.at_s - earlier.at_s for earlier, later in pairwise(pages)]
+    return min(gaps) / (sum(gaps) / len(gaps)) if gaps and sum(gaps) else 1.0
 
 
 @pytest.mark.parametrize("arrivals", ["poisson", "uniform", "bursts"])
