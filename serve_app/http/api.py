@@ -253,7 +253,7 @@ def _add_problem_handlers(app: FastAPI, limits: HttpLimits) -> None:
         if isinstance(error, RefusedDocument):
             return problem_response(problems.from_validation(error.details, document=error.document, request_id=request_id))
         if isinstance(error, HTTPException):
-            detail = f"{request.method} {request.url.path}: {error.detail}"[:300]
+            detail = f"{request.method} {request.scope['path']}: {error.detail}"[:300]
             problem = problems.from_status(error.status_code, detail=detail, request_id=request_id)
             return problem_response(problem, headers=dict(error.headers or {}))
         assert isinstance(error, LiyouError)

@@ -304,6 +304,23 @@ def lines(client: TestClient, **body: Any) -> list[dict[str, Any]]:
     return [orjson.loads(line) for line in answer.text.splitlines()]
 
 
+def test_a_query_that_is_no_text_is_no_reason_to_break(client: TestClient) -> None:
+    sent: list[Any] = []
+
+    async def ask() -> None:
+        async def receive() -> Any:
+            return {"type": "http.request", "body": b"", "more_body": False}
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+
+        scope = {"type": "http", "method": "PUT", "path": "/v1/reasons", "query_string": b"explain=\x89", "headers": []}
+        await client.app(scope, receive, send)
+
+    asyncio.run(ask())
+    assert sent[0]["status"] == 405
+
+
 @pytest.mark.parametrize(
     ("query", "headers", "status", "told"),
     [
