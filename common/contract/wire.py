@@ -4,29 +4,45 @@ Requests refuse unknown fields; replies are read leniently, so that an older cli
 currency's unit here and minor units inside.
 """
 
+import unicodedata
 from collections.abc import Mapping
 from datetime import datetime
 from decimal import Decimal
 from typing import Annotated, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StrictFloat, StrictInt, StrictStr, model_validator
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, StrictFloat, StrictInt, StrictStr, model_validator
 
 from common.artifacts.signing import PublicJwk
 from common.config import Frozen
 from common.contract.problems import Problem
 from common.contract.provenance import Aigc, ReasonSignature
+from common.domain.channel import NO_CHANNEL, Channel, Channels
+from common.domain.constraints import Constraints
 from common.domain.controls import ControlVocabulary
 from common.domain.event import Event, EventKind
 from common.domain.money import money
 from common.domain.product import Attribute, Product
 from common.domain.reason import ClaimKind, Evidence, QualityVerdict, Source, Span
-from common.errors import BadControl, LiyouError
+from common.errors import BadChannel, BadControl, BadInput, LiyouError
+from common.text.normalise import squeezed
 
 LINES = "application/x-ndjson"
 """Of an answer that comes as `ReasonsLine`s."""
 MAX_ITEMS = 50
 MAX_EVENTS = 500
 MAX_ATTRIBUTES = 64
+MAX_QUERY_CHARS = 200
+
+
+def _shown(text: str) -> str:
+    """Does not repeat what came: an answer that refuses it may be logged."""
+    for place, character in enumerate(text):
+        if unicodedata.category(character) == "Cc":
+            raise ValueError(f"U+{ord(character):04X} at {place}: a control character; send the text without it")
+    if not squeezed(text):
+        raise ValueError("shows nothing; leave it out")
+    return text
+
 
 Identifier = Annotated[str, Field(min_length=1, max_length=128)]
 AttributeKey = Annotated[str, Field(min_length=1, max_length=40)]
@@ -37,6 +53,7 @@ Codes = Annotated[
     dict[str, str | None],
     Field(max_length=16, description="control -> value; null asks for no code, whatever the user's taste; absent leaves the choice to us"),
 ]
+Phrase = Annotated[StrictStr, Field(min_length=1, max_length=40), AfterValidator(_shown)]
 
 
 class RequestEvent(Frozen):
@@ -124,6 +141,9 @@ class RequestItem(Frozen):
     product_id: Identifier | None = None
     product: RequestProduct | None = None
     controls: Codes = Field(default_factory=dict)
+    must_mention: tuple[Phrase, ...] = Field((), max_length=5, description="what the text says, whatever script, width and spaces")
+    must_avoid: tuple[Phrase, ...] = Field((), max_length=20, description="what the text does not say")
+    max_chars: int | None = Field(None, ge=10, le=500, strict=True, description="longest text; the channel's counts too, where it is less")
 
     @model_validator(mode="after")
     def _one_product(self) -> "RequestItem":
@@ -146,13 +166,52 @@ class ReasonsRequest(Frozen):
         strict=True,
         description="false, for who opted out: neither the user's past nor tastes are looked at; codes of the request count",
     )
-    channel: str | None = Field(None, max_length=32)
+    channel: str | None = Field(None, max_length=32, description="where it is shown: one that the pack has; absent: nowhere in particular")
+    query: Annotated[StrictStr, Field(min_length=1, max_length=MAX_QUERY_CHARS), AfterValidator(_shown)] | None = Field(
+        None, description="what the user looked for or asked, for a channel that takes it; no text repeats it unchecked"
+    )
     controls: Codes = Field(default_factory=dict)
     items: tuple[RequestItem, ...] = Field(min_length=1, max_length=MAX_ITEMS)
 
     def codes(self, item: RequestItem) -> dict[str, str | None]:
         """What is asked for one item: its own codes over the page's."""
         return {**self.controls, **item.controls}
+
+    def channel_of(self, channels: Channels) -> Channel:
+        """Raises BadChannel for one that there is not, and for a query that it does not take or lacks."""
+        channel = NO_CHANNEL if self.channel is None else channels.get(self.channel)
+        if channel is None:
+            there = f"one of {', '.join(channels)}, or leave it out" if channels else "none: the pack has no channels"
+            raise _at("/channel", f"got {self.channel!r}; expected {there}", BadChannel)
+        name = "no channel" if self.channel is None else f"channel {self.channel}"
+        if self.query is not None and channel.query == "none":
+            takers = ", ".join(one for one, other in channels.items() if other.query != "none") or "no channel does"
+            raise _at("/query", f"{name} takes none; who does: {takers}", BadChannel)
+        if self.query is None and channel.query == "required":
+            raise _at("/query", f"got none; {name} needs what the user looked for", BadChannel)
+        return channel
+
+    def constraints(self, item: RequestItem, *, channel: Channel) -> Constraints:
+        """What is asked of one item's text beside its codes: of two longest texts the shorter."""
+        limits = [limit for limit in (item.max_chars, channel.max_chars) if limit is not None]
+        return Constraints(must_mention=item.must_mention, must_avoid=item.must_avoid, max_chars=min(limits, default=None))
+
+    def check_constraints(self, *, channel: Channel, least_chars: Mapping[tuple[str, str], int]) -> None:
+        """Raises BadInput naming all that no text can be at once; `least_chars`: (control, value) -> fewest characters that show it."""
+        fields = []
+        for index, item in enumerate(self.items):
+            asked = self.constraints(item, channel=channel)
+            fields += [(f"/items/{index}/{field}/{at}", why) for field, at, why in asked.contradictions()]
+            for control, value in self.codes(item).items():
+                least = least_chars.get((control, value or ""), 0)
+                if asked.max_chars is not None and least > asked.max_chars:
+                    where = f"/items/{index}/max_chars" if asked.max_chars == item.max_chars else "/channel"
+                    why = (
+                        f"{asked.max_chars} characters at most, and {control}={value} takes {least}; ask for another {control}, or for none"
+                    )
+                    fields.append((where, why))
+        if fields:
+            raise BadInput(f"{fields[0][0]}: {fields[0][1]}", fields=tuple(fields))
 
     def check_codes(self, vocabulary: ControlVocabulary) -> None:
         """Raises BadControl naming every code that the vocabulary does not have, by its place in the request."""
@@ -167,6 +226,10 @@ class ReasonsRequest(Frozen):
                     fields.append((f"{where}/{name.replace('~', '~0').replace('/', '~1')}", str(error)))
         if fields:
             raise BadControl(f"{fields[0][0]}: {fields[0][1]}", fields=tuple(fields))
+
+
+def _at(pointer: str, why: str, kind: type[BadInput]) -> BadInput:
+    return kind(f"{pointer}: {why}", fields=((pointer, why),))
 
 
 def vocabulary_value(vocabulary: ControlVocabulary, name: str) -> str:
