@@ -16,14 +16,13 @@ from common.artifacts.signing import PublicJwk
 from common.config import Frozen
 from common.contract.problems import Problem
 from common.contract.provenance import Aigc, ReasonSignature
-from common.domain.channel import NO_CHANNEL, Channel, Channels
-from common.domain.constraints import Constraints
+from common.domain.channel import Channels
 from common.domain.controls import ControlVocabulary
 from common.domain.event import Event, EventKind
 from common.domain.money import money
 from common.domain.product import Attribute, Product
 from common.domain.reason import ClaimKind, Evidence, QualityVerdict, Source, Span
-from common.errors import BadChannel, BadControl, BadInput, LiyouError
+from common.errors import BadControl, LiyouError
 from common.text.normalise import squeezed
 
 LINES = "application/x-ndjson"
@@ -31,7 +30,6 @@ LINES = "application/x-ndjson"
 MAX_ITEMS = 50
 MAX_EVENTS = 500
 MAX_ATTRIBUTES = 64
-MAX_QUERY_CHARS = 200
 
 
 def _shown(text: str) -> str:
@@ -167,7 +165,7 @@ class ReasonsRequest(Frozen):
         description="false, for who opted out: neither the user's past nor tastes are looked at; codes of the request count",
     )
     channel: str | None = Field(None, max_length=32, description="where it is shown: one that the pack has; absent: nowhere in particular")
-    query: Annotated[StrictStr, Field(min_length=1, max_length=MAX_QUERY_CHARS), AfterValidator(_shown)] | None = Field(
+    query: Annotated[StrictStr, Field(min_length=1, max_length=200), AfterValidator(_shown)] | None = Field(
         None, description="what the user looked for or asked, for a channel that takes it; no text repeats it unchecked"
     )
     controls: Codes = Field(default_factory=dict)
@@ -176,42 +174,6 @@ class ReasonsRequest(Frozen):
     def codes(self, item: RequestItem) -> dict[str, str | None]:
         """What is asked for one item: its own codes over the page's."""
         return {**self.controls, **item.controls}
-
-    def channel_of(self, channels: Channels) -> Channel:
-        """Raises BadChannel for one that there is not, and for a query that it does not take or lacks."""
-        channel = NO_CHANNEL if self.channel is None else channels.get(self.channel)
-        if channel is None:
-            there = f"one of {', '.join(channels)}, or leave it out" if channels else "none: the pack has no channels"
-            raise _at("/channel", f"got {self.channel!r}; expected {there}", BadChannel)
-        name = "no channel" if self.channel is None else f"channel {self.channel}"
-        if self.query is not None and channel.query == "none":
-            takers = ", ".join(one for one, other in channels.items() if other.query != "none") or "no channel does"
-            raise _at("/query", f"{name} takes none; who does: {takers}", BadChannel)
-        if self.query is None and channel.query == "required":
-            raise _at("/query", f"got none; {name} needs what the user looked for", BadChannel)
-        return channel
-
-    def constraints(self, item: RequestItem, *, channel: Channel) -> Constraints:
-        """What is asked of one item's text beside its codes: of two longest texts the shorter."""
-        limits = [limit for limit in (item.max_chars, channel.max_chars) if limit is not None]
-        return Constraints(must_mention=item.must_mention, must_avoid=item.must_avoid, max_chars=min(limits, default=None))
-
-    def check_constraints(self, *, channel: Channel, least_chars: Mapping[tuple[str, str], int]) -> None:
-        """Raises BadInput naming all that no text can be at once; `least_chars`: (control, value) -> fewest characters that show it."""
-        fields = []
-        for index, item in enumerate(self.items):
-            asked = self.constraints(item, channel=channel)
-            fields += [(f"/items/{index}/{field}/{at}", why) for field, at, why in asked.contradictions()]
-            for control, value in self.codes(item).items():
-                least = least_chars.get((control, value or ""), 0)
-                if asked.max_chars is not None and least > asked.max_chars:
-                    where = f"/items/{index}/max_chars" if asked.max_chars == item.max_chars else "/channel"
-                    why = (
-                        f"{asked.max_chars} characters at most, and {control}={value} takes {least}; ask for another {control}, or for none"
-                    )
-                    fields.append((where, why))
-        if fields:
-            raise BadInput(f"{fields[0][0]}: {fields[0][1]}", fields=tuple(fields))
 
     def check_codes(self, vocabulary: ControlVocabulary) -> None:
         """Raises BadControl naming every code that the vocabulary does not have, by its place in the request."""
@@ -226,10 +188,6 @@ class ReasonsRequest(Frozen):
                     fields.append((f"{where}/{name.replace('~', '~0').replace('/', '~1')}", str(error)))
         if fields:
             raise BadControl(f"{fields[0][0]}: {fields[0][1]}", fields=tuple(fields))
-
-
-def _at(pointer: str, why: str, kind: type[BadInput]) -> BadInput:
-    return kind(f"{pointer}: {why}", fields=((pointer, why),))
 
 
 def vocabulary_value(vocabulary: ControlVocabulary, name: str) -> str:
@@ -360,6 +318,9 @@ class ModelCard(Reply):
     base_digest: str = Field(description="sha256 of the base model's files")
     base_licence: str
     controls: tuple[dict[str, object], ...] = Field(description="control codes in prompt order: name, values, default")
+    channels: tuple[dict[str, object], ...] = Field(
+        (), description="where reasons are shown: name, description, controls, max_chars, query"
+    )
 
 
 class ModelsResponse(Reply):
@@ -390,3 +351,7 @@ def control_cards(vocabulary: ControlVocabulary) -> tuple[dict[str, object], ...
         {"name": control.name, "values": [value.name for value in control.values], "default": control.default}
         for control in vocabulary.controls
     )
+
+
+def channel_cards(channels: Channels) -> tuple[dict[str, object], ...]:
+    return tuple({"name": name} | channel.model_dump() for name, channel in channels.items())

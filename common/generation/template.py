@@ -64,8 +64,9 @@ def fill_template(context: Context, *, checker: Checker) -> tuple[str, QualityVe
 def fill_if_lawful(context: Context, *, checker: Checker) -> tuple[str, QualityVerdict]:
     """As `fill_template`; where no template passes an empty text, with the verdict on the one that failed the fewest checks: its item then
     says so, and its neighbours are shown."""
-    refused = []
-    for text in _sentences(context, checker.pack.templates, checker):
+    must, refused = frozenset(context.constraints.must_mention), []
+    texts = list(_sentences(context, checker.pack.templates, checker))
+    for text in [text for text in texts if said(text, must) == must] or texts[:1]:
         verdict = checker.judge(text, context=context)
         if verdict.accepted:
             return text, verdict

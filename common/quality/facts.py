@@ -72,7 +72,7 @@ class FactFinder:
         return tuple(sorted(sight.claims, key=lambda claim: claim.span))
 
     def wishes(self, query: str, product: Product) -> tuple[str, ...]:
-        """Facts of the product that a query asks for, in order: those that it would truly claim as a text, and attributes that it names.
+        """Facts of the product that a query asks for: those that it would truly claim as a text, and attributes that it names.
 
         A fact is its place (product.price, product.attributes.续航), with the value where several stand there
         (product.attributes.颜色=奶油白). Of two spellings of a query the facts are the same.

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from common.contract.asked import channel_of, check_constraints, constraints_of
 from common.contract.wire import ItemReason, ReasonsRequest, RequestItem, item_error
 from common.domain.channel import Channel
 from common.domain.context import BehaviorSummary, Context
@@ -80,8 +81,8 @@ class Features:
 def checked(request: ReasonsRequest, pack: Pack) -> Channel:
     """The request's channel. Raises BadControl, BadChannel or BadInput naming what the pack does not have, or what no text can be."""
     request.check_codes(pack.vocabulary)
-    channel = request.channel_of(pack.channels.channels)
-    request.check_constraints(channel=channel, least_chars=pack.controls.least_chars)
+    channel = channel_of(request, pack.channels.channels)
+    check_constraints(request, channel=channel, least_chars=pack.controls.least_chars)
     return channel
 
 
@@ -96,7 +97,7 @@ def context_of(
     tastes: Tastes = Tastes(),
 ) -> Context:
     """What the request itself says of one item; of the user nothing but tastes. The query ends here: what it asks for goes on."""
-    constraints = request.constraints(item, channel=channel)
+    constraints = constraints_of(item, channel=channel)
     return Context(
         product=product,
         controls=_codes(request.codes(item), tastes, channel=channel, pack=pack, max_chars=constraints.max_chars),

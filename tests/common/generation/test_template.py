@@ -154,7 +154,7 @@ def test_a_template_is_as_its_item_asks(asked: dict[str, Any], text: str) -> Non
     [
         ({"must_mention": ("奶油白", "送礼")}, {"must_mention": ("“送礼” is not said",)}),
         ({"max_chars": 10}, {"max_chars": ("24 characters; at most 10 were asked for",)}),
-        ({"must_avoid": ("看",), "must_mention": ("点开",)}, {"must_mention": ("“点开” is not said",)}),
+        ({"must_avoid": ("看",), "must_mention": ("点开",)}, {"must_avoid": ("“看” is said",)}),
     ],
     ids=str,
 )
