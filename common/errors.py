@@ -62,6 +62,12 @@ class BadControl(BadInput):
     code = "bad_control"
 
 
+class BadChannel(BadInput):
+    """A channel that the pack does not have, or a query that it does not take or lacks."""
+
+    code = "bad_channel"
+
+
 class TooLarge(BadInput):
     """A body, page or prompt beyond its documented bound."""
 
@@ -108,6 +114,16 @@ class TakenDown(Refused):
     """Nothing is to be shown of it any more: somebody ordered so."""
 
     code = "taken_down"
+
+
+class ConstraintsUnmet(Refused):
+    """No text that may be shown is as its item asks. `retryable` where the model was not asked: it may find one."""
+
+    code = "constraints_unmet"
+
+    def __init__(self, message: str = "", *, retryable: bool = False, fields: tuple[tuple[str, str], ...] = ()) -> None:
+        super().__init__(message, fields=fields)
+        self.retryable = retryable
 
 
 class DigestMismatch(Refused):

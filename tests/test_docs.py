@@ -31,8 +31,11 @@ from pydantic import BaseModel
 from cluster.cli import COMMANDS
 from common import errors
 from common.contract.problems import CODES_BY_STATUS
-from common.contract.wire import MAX_ITEMS
+from common.contract.wire import MAX_ITEMS, ReasonsRequest
+from common.packs.load import load_pack
+from common.packs.schema import ChannelPack
 from serve_app.config import ServeConfig
+from serve_app.graph.features_deployment import checked
 from train_app.config import TrainConfig
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -208,6 +211,27 @@ def served(line: str) -> bool:
     return line.startswith("liyou serve")
 
 
+def test_the_pages_in_prose_are_pages_and_the_channels_are_those_of_the_shop() -> None:
+    pack = load_pack("shop")
+    for line in written("docs/pages.md", "curl"):
+        body = shlex.split(line)[shlex.split(line).index("-d") + 1]
+        checked(ReasonsRequest.model_validate_json(body), pack)
+    told = {quoted(row[0])[0]: row[1:] for row in rows("docs/pages.md", columns=4) if quoted(row[0])[0] in pack.channels.channels}
+    assert told == {
+        name: [
+            f"`{', '.join(f'{control}: {value}' for control, value in channel.controls.items())}`",
+            f"{channel.max_chars}",
+            channel.query,
+        ]
+        for name, channel in pack.channels.channels.items()
+    }
+
+
+def test_the_channels_in_prose_are_part_of_a_pack() -> None:
+    (block,) = (part for part in (ROOT / "docs" / "packs.md").read_text(encoding="utf-8").split("\n\n") if part.startswith("    channels:"))
+    assert ChannelPack.model_validate(yaml.safe_load(block)).channels["till"].max_chars == 40
+
+
 @dataclass(frozen=True, slots=True)
 class Workplace:
     """A folder in which a reader of README.md sits, as the repository's root is one."""
@@ -338,7 +362,11 @@ def test_the_storefronts_requests_get_the_documented_answers(workplace: Workplac
         assert [item["controls"]["style"] for item in known["items"]] == ["concise", "concise"]
         assert known["items"][1]["controls"]["topic"] == "value"
         assert [item["product_id"] for item in inline["items"] + nobody["items"]] == ["a1", "p000000"]
-        (line,) = written("docs/pages.md", "curl")
+        line, constrained = written("docs/pages.md", "curl")
+        (item,) = asked(constrained, url).json()["items"]
+        check_item(item, fields)
+        assert item["controls"]["style"] == "concise"
+        assert item["verdict"]["checks"]["must_avoid"]["passed"]
         *lines, end = [json.loads(told) for told in asked(line, url).text.splitlines()]
         assert sorted(told["index"] for told in lines) == [0, 1]
         assert end["end"]["num_items"] == 2

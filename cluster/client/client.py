@@ -51,19 +51,24 @@ class LiyouClient:
         user: str | Mapping[str, object] | None = None,
         controls: Mapping[str, str | None] | None = None,
         personalise: bool = True,
+        channel: str | None = None,
+        query: str | None = None,
         explain: bool = False,
         deadline_ms: int = 10_000,
     ) -> ReasonsResponse:
-        """A reason for each item, in their order; an item is a product's id or the fields of a RequestItem
-        ({"product": {"product_id": …, "title": …}} for one that the shop's snapshot lacks), a user an id or a RequestUser.
-        `personalise=False` for a user who opted out: neither past nor tastes are looked at. `explain`: each reason that a model wrote has
-        `attribution`, what each code had to do with it, and counts twice against the key's limits.
+        """A reason for each item, in their order; an item is a product's id, a RequestItem or the fields of one
+        ({"product": {"product_id": …, "title": …}} for one that the shop's snapshot lacks; {"must_avoid": […], "max_chars": 40}: what its
+        text is to be), a user an id or a RequestUser. `personalise=False` for a user who opted out: neither past nor tastes are looked at.
+        `channel`: where it is shown, and `query`: what the user looked for there; docs/pages.md. `explain`: each reason that a model wrote
+        has `attribution`, what each code had to do with it, and counts twice against the key's limits.
 
         Tries again within the deadline where that is safe. Raises what the server answered as itself (BadControl, ProductNotFound, …), and
         Unavailable or DeadlineExceeded when nobody answered in time.
         """
         serving = self._storefront()
-        body = serving.body(items, user=user, controls=controls, personalise=personalise, deadline_ms=deadline_ms)
+        body = serving.body(
+            items, user=user, controls=controls, personalise=personalise, channel=channel, query=query, deadline_ms=deadline_ms
+        )
         return serving.reasons(body, deadline_ms=deadline_ms, explain=explain)
 
     def each_reason(
@@ -73,12 +78,16 @@ class LiyouClient:
         user: str | Mapping[str, object] | None = None,
         controls: Mapping[str, str | None] | None = None,
         personalise: bool = True,
+        channel: str | None = None,
+        query: str | None = None,
         deadline_ms: int = 10_000,
     ) -> Iterator[tuple[int, ItemReason]]:
         """As `reasons`, but each item as soon as it is accepted, with its place in what was asked. Tries again until the first has come;
         raises Unavailable where the answer breaks off later, and keys, bundle and policy are those of `reasons`."""
         serving = self._storefront()
-        body = serving.body(items, user=user, controls=controls, personalise=personalise, deadline_ms=deadline_ms)
+        body = serving.body(
+            items, user=user, controls=controls, personalise=personalise, channel=channel, query=query, deadline_ms=deadline_ms
+        )
         return serving.each(body, deadline_ms=deadline_ms)
 
     def warm(
@@ -88,11 +97,15 @@ class LiyouClient:
         user: str | Mapping[str, object] | None = None,
         controls: Mapping[str, str | None] | None = None,
         personalise: bool = True,
+        channel: str | None = None,
+        query: str | None = None,
         deadline_ms: int = 60_000,
     ) -> WarmResponse:
         """Has a page written and kept before anybody asks for it; how many of its items are, in numbers. `liyou warm` takes plans."""
         serving = self._storefront()
-        body = serving.body(items, user=user, controls=controls, personalise=personalise, deadline_ms=deadline_ms)
+        body = serving.body(
+            items, user=user, controls=controls, personalise=personalise, channel=channel, query=query, deadline_ms=deadline_ms
+        )
         return serving.warm(body, deadline_ms=deadline_ms)
 
     def models(self) -> ModelsResponse:

@@ -11,12 +11,22 @@ from pydantic import ValidationError
 from common.config import parse
 from common.contract.deadline import HEADER, Deadline, DeadlineLimits
 from common.contract.problems import Problem
-from common.contract.wire import LINES, ItemReason, KeysResponse, ModelsResponse, ReasonsLine, ReasonsRequest, ReasonsResponse, WarmResponse
+from common.contract.wire import (
+    LINES,
+    ItemReason,
+    KeysResponse,
+    ModelsResponse,
+    ReasonsLine,
+    ReasonsRequest,
+    ReasonsResponse,
+    RequestItem,
+    WarmResponse,
+)
 from common.errors import BadInput, DeadlineExceeded, LiyouError, Unavailable, by_code
 
 Answer = TypeVar("Answer", ReasonsResponse, WarmResponse, ModelsResponse, KeysResponse)
 Got = TypeVar("Got")
-Item = str | Mapping[str, object]
+Item = str | RequestItem | Mapping[str, object]
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.05, 2.0
 """Pauses double from the first to the longest, each shortened by a random share, so that callers do not come back together."""
 LIMITS = DeadlineLimits()
@@ -72,16 +82,19 @@ class Serving:
         user: str | Mapping[str, object] | None,
         controls: Mapping[str, str | None] | None,
         personalise: bool,
+        channel: str | None,
+        query: str | None,
         deadline_ms: int,
     ) -> bytes:
         if not LIMITS.min_ms <= deadline_ms <= LIMITS.max_ms:
             raise BadInput(f"deadline_ms: got {deadline_ms}; expected {LIMITS.min_ms} to {LIMITS.max_ms} milliseconds")
-        items = [items] if isinstance(items, str | Mapping) else items
-        asked: dict[str, object] = {"items": [{"product_id": item} if isinstance(item, str) else dict(item) for item in items]}
+        items = [items] if isinstance(items, str | RequestItem | Mapping) else items
+        asked: dict[str, object] = {"items": [_fields(item) for item in items]}
         if user is not None:
             asked["user"] = {"user_id": user} if isinstance(user, str) else dict(user)
         if not personalise:
             asked["personalise"] = False
+        asked |= {name: value for name, value in (("channel", channel), ("query", query)) if value is not None}
         if controls:
             asked["controls"] = dict(controls)
         parse(asked, ReasonsRequest, source="reasons")  # told here, where the caller's line is, before anything is sent
@@ -162,6 +175,12 @@ class Serving:
             return Later(f"{problem.code}: {told}", after_s=_retry_after(response))
         fields = tuple((entry.pointer, entry.detail) for entry in problem.errors)
         return by_code(problem.code)(told, fields=fields)
+
+
+def _fields(item: Item) -> dict[str, object]:
+    if isinstance(item, RequestItem):
+        return item.model_dump(mode="json", exclude_defaults=True)
+    return {"product_id": item} if isinstance(item, str) else dict(item)
 
 
 class Later(Exception):

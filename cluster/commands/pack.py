@@ -7,13 +7,13 @@ import orjson
 import typer
 
 from common.errors import BadInput
-from common.packs.load import has_traits, load_pack, place_of
-from common.packs.source import ABOUT, PARTS, TRAITS, files_of, read_part, shipped, shipped_names
+from common.packs.load import load_pack, parts_of, place_of
+from common.packs.source import ABOUT, files_of, read_part, shipped, shipped_names
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False, no_args_is_help=True)
 
 BEGINNING = """# A pack of your own. Parts that are not in this folder are {extends}'s; put a file of your own beside this one to change
-# a part: controls.yaml, facts.yaml, lexicon.yaml, knowledge.yaml, templates.yaml or traits.yaml. A part is replaced as a whole.
+# one: controls.yaml, facts.yaml, lexicon.yaml, knowledge.yaml, templates.yaml, channels.yaml, traits.yaml. A part is replaced as a whole.
 # `liyou pack check FOLDER` names what is wrong with file, line and field.
 name: {name}
 extends: {extends}
@@ -32,7 +32,7 @@ def new(
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise BadInput(f"{folder}: is not an empty folder; name another, nothing is overwritten")
     begun = shipped(extends)
-    parts = (*PARTS, TRAITS) if has_traits(begun) else PARTS
+    parts = parts_of(begun)
     if unknown := sorted(set(part or ()) - set(parts)):
         raise BadInput(f"--part: got {', '.join(unknown)}; expected some of {', '.join(parts)}")
     copies = {f"{name}.yaml": read_part(place_of(name, begun), f"{name}.yaml") for name in part or ()}
@@ -53,13 +53,13 @@ def check(
     """Read a pack as training and serving will, and say what it holds. Exit code 2: one line for each thing that is wrong."""
     pack = load_pack(source)
     _, files = files_of(source)
-    parts = (*PARTS, TRAITS) if has_traits(files) else PARTS
     facts = {
         "name": pack.name,
-        "parts": {part: [place_of(part, files).label(f"{part}.yaml")] for part in parts},
+        "parts": {part: [place_of(part, files).label(f"{part}.yaml")] for part in parts_of(files)},
         "digest": pack.digest,
         "policy_version": pack.policy_version,
         "controls": {control.name: [value.name for value in control.values] for control in pack.vocabulary.controls},
+        "channels": {name: [f"query {channel.query}"] for name, channel in pack.channels.channels.items()},
         "categories": len(pack.facts.categories),
         "attributes": sum(len(category.attributes) for category in pack.facts.categories),
         "lexicon_rules": len(pack.lexicon.rules),

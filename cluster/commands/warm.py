@@ -23,22 +23,24 @@ KEY = "LIYOU_API_KEY"
 
 
 class WarmPlan(Frozen):
-    """Every user with every set of codes and every product."""
+    """Every user with every set of codes, every query and every product."""
 
     users: tuple[RequestUser | None, ...] = Field((None,), min_length=1, description="null: a new user, of whom nothing is known")
     controls: tuple[Codes, ...] = Field(({},), min_length=1, description="{}: codes as each user's taste has them")
+    channel: str | None = Field(None, description="where they are shown; null: nowhere in particular")
+    queries: tuple[str | None, ...] = Field((None,), min_length=1, description="what users look for there; null: nothing")
     products: str | tuple[RequestItem, ...] = Field(
         description="items of a request, or a file of them beside this one: a line an id, or a row of products.jsonl"
     )
     page: int = Field(20, ge=1, le=MAX_ITEMS, description="items that are asked for at once")
 
 
-Page = tuple[dict[str, object] | None, dict[str, str | None], list[dict[str, object]]]
+Page = tuple[dict[str, object] | None, dict[str, str | None], str | None, list[dict[str, object]]]
 
 
 @app.command()
 def warm(
-    plan: Annotated[Path, typer.Argument(help="YAML: users, controls, products; docs/cache.md")],
+    plan: Annotated[Path, typer.Argument(help="YAML: users, controls, channel, queries, products; docs/cache.md")],
     serve: Annotated[str, typer.Option(help="URL of the API")] = "http://127.0.0.1:8000",
     deadline_ms: Annotated[int, typer.Option(help="that a page may take; nobody waits for it")] = 60_000,
     json: Annotated[bool, typer.Option("--json", help="the numbers as one JSON object")] = False,
@@ -55,9 +57,9 @@ def warm(
     lost: list[str] = []
     columns = (TextColumn("pages"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with LiyouClient(serve, key=os.environ.get(KEY)) as client, Progress(*columns, console=Console(stderr=True)) as progress:
-        for user, controls, items in progress.track(pages, description="pages"):
+        for user, controls, query, items in progress.track(pages, description="pages"):
             try:
-                told = client.warm(items, user=user, controls=controls, deadline_ms=deadline_ms)
+                told = client.warm(items, user=user, controls=controls, channel=wanted.channel, query=query, deadline_ms=deadline_ms)
             except ProductNotFound:
                 counts["failed"] += len(items)
                 continue
@@ -86,7 +88,7 @@ def _pages(wanted: WarmPlan, *, beside: Path) -> Iterator[Page]:
         items = read_items(beside / wanted.products, largest=1)
     else:
         items = [item.model_dump(mode="json", exclude_defaults=True) for item in wanted.products]
-    for user, controls in itertools.product(wanted.users, wanted.controls):
+    for user, controls, query in itertools.product(wanted.users, wanted.controls, wanted.queries):
         asked = None if user is None else user.model_dump(mode="json", exclude_none=True)
         for start in range(0, len(items), wanted.page):
-            yield asked, dict(controls), items[start : start + wanted.page]
+            yield asked, dict(controls), query, items[start : start + wanted.page]

@@ -4,29 +4,43 @@ Requests refuse unknown fields; replies are read leniently, so that an older cli
 currency's unit here and minor units inside.
 """
 
+import unicodedata
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from decimal import Decimal
 from typing import Annotated, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StrictFloat, StrictInt, StrictStr, model_validator
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, StrictFloat, StrictInt, StrictStr, model_validator
 
 from common.artifacts.signing import PublicJwk
 from common.config import Frozen
 from common.contract.problems import Problem
 from common.contract.provenance import Aigc, ReasonSignature
+from common.domain.channel import Channels
 from common.domain.controls import ControlVocabulary
 from common.domain.event import Event, EventKind
 from common.domain.money import money
 from common.domain.product import Attribute, Product
 from common.domain.reason import Attribution, ClaimKind, Evidence, QualityVerdict, Source, Span
 from common.errors import BadControl, LiyouError
+from common.text.normalise import squeezed
 
 LINES = "application/x-ndjson"
 """Of an answer that comes as `ReasonsLine`s."""
 MAX_ITEMS = 50
 MAX_EVENTS = 500
 MAX_ATTRIBUTES = 64
+
+
+def _shown(text: str) -> str:
+    """Does not repeat what came: an answer that refuses it may be logged."""
+    for place, character in enumerate(text):
+        if unicodedata.category(character) == "Cc":
+            raise ValueError(f"U+{ord(character):04X} at {place}: a control character; send the text without it")
+    if not squeezed(text):
+        raise ValueError("shows nothing; leave it out")
+    return text
+
 
 Identifier = Annotated[str, Field(min_length=1, max_length=128)]
 AttributeKey = Annotated[str, Field(min_length=1, max_length=40)]
@@ -37,6 +51,7 @@ Codes = Annotated[
     dict[str, str | None],
     Field(max_length=16, description="control -> value; null asks for no code, whatever the user's taste; absent leaves the choice to us"),
 ]
+Phrase = Annotated[StrictStr, Field(min_length=1, max_length=40), AfterValidator(_shown)]
 
 
 class RequestEvent(Frozen):
@@ -124,6 +139,9 @@ class RequestItem(Frozen):
     product_id: Identifier | None = None
     product: RequestProduct | None = None
     controls: Codes = Field(default_factory=dict)
+    must_mention: tuple[Phrase, ...] = Field((), max_length=5, description="what the text says, whatever script, width and spaces")
+    must_avoid: tuple[Phrase, ...] = Field((), max_length=20, description="what the text does not say")
+    max_chars: int | None = Field(None, ge=10, le=500, strict=True, description="longest text; the channel's counts too, where it is less")
 
     @model_validator(mode="after")
     def _one_product(self) -> "RequestItem":
@@ -146,7 +164,10 @@ class ReasonsRequest(Frozen):
         strict=True,
         description="false, for who opted out: neither the user's past nor tastes are looked at; codes of the request count",
     )
-    channel: str | None = Field(None, max_length=32)
+    channel: str | None = Field(None, max_length=32, description="where it is shown: one that the pack has; absent: nowhere in particular")
+    query: Annotated[StrictStr, Field(min_length=1, max_length=200), AfterValidator(_shown)] | None = Field(
+        None, description="what the user looked for or asked, for a channel that takes it; no text repeats it unchecked"
+    )
     controls: Codes = Field(default_factory=dict)
     items: tuple[RequestItem, ...] = Field(min_length=1, max_length=MAX_ITEMS)
 
@@ -318,6 +339,9 @@ class ModelCard(Reply):
     base_digest: str = Field(description="sha256 of the base model's files")
     base_licence: str
     controls: tuple[dict[str, object], ...] = Field(description="control codes in prompt order: name, values, default")
+    channels: tuple[dict[str, object], ...] = Field(
+        (), description="where reasons are shown: name, description, controls, max_chars, query"
+    )
 
 
 class ModelsResponse(Reply):
@@ -352,3 +376,7 @@ def control_cards(vocabulary: ControlVocabulary) -> tuple[dict[str, object], ...
         {"name": control.name, "values": [value.name for value in control.values], "default": control.default}
         for control in vocabulary.controls
     )
+
+
+def channel_cards(channels: Channels) -> tuple[dict[str, object], ...]:
+    return tuple({"name": name} | channel.model_dump() for name, channel in channels.items())

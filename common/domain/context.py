@@ -6,6 +6,7 @@ from typing import Literal
 from pydantic import Field
 
 from common.config import Frozen
+from common.domain.constraints import Constraints
 from common.domain.controls import Controls
 from common.domain.product import Product
 
@@ -73,4 +74,10 @@ class Context(Frozen):
         None,
         exclude_if=lambda on: on is None,
         description="day of the shop on which it is shown; None: when something was done (上周看过的) is not checked",
+    )
+    constraints: Constraints = Field(Constraints(), exclude_if=lambda asked: asked == Constraints(), description="no prompt tells them")
+    wished: tuple[str, ...] = Field(
+        (),
+        exclude_if=lambda wished: not wished,
+        description="facts of the product that a query asks for (product.price, product.attributes.颜色=奶油白); no prompt tells them",
     )

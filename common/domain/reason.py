@@ -58,7 +58,9 @@ class Attribution(Frozen):
 
 
 class CheckResult(Frozen):
-    name: str = Field(description="facts, controls, compliance, length, language, repetition")
+    name: str = Field(
+        description="facts, controls, compliance, length, language, repetition; where asked for must_mention, must_avoid, max_chars"
+    )
     passed: bool
     findings: tuple[str, ...] = Field((), description="one sentence each, for a person: what was found, where, and why it is refused")
 
@@ -76,6 +78,7 @@ class QualityVerdict(Frozen):
     checks: dict[str, CheckResult]
     claims: tuple[Claim, ...] = ()
     policy_version: str = ""
+    met: tuple[str, ...] = Field((), description="of the context's wishes, those of which the text speaks")
 
     @property
     def checks_passed(self) -> bool:

@@ -46,12 +46,13 @@ def decide(
     """`verdicts` on the last round's candidates (none before the first), `attempts` rounds so far, `expected_s` what another would take;
     `barred`: accepted candidates that are not taken, and why.
 
-    Of the accepted the discriminator's best; one without a score comes after those with one; the first of equals. A candidate that was
+    Of the accepted those that meet most wishes, and of them the discriminator's best; one without a score comes after those with one; the
+    first of equals. A candidate that was
     accepted is shown even when the time is up: it costs nothing more.
     """
     accepted = [index for index, verdict in enumerate(verdicts) if verdict.accepted and index not in barred]
     if accepted:
-        return Accept(max(accepted, key=lambda index: (_score(verdicts[index]), -index)))
+        return Accept(max(accepted, key=lambda index: (len(verdicts[index].met), _score(verdicts[index]), -index)))
     if attempts >= max_attempts:
         return Template(next(iter(barred.values()), "no_candidate_accepted"))
     if time_left_s < expected_s:

@@ -11,10 +11,12 @@ from itertools import combinations, product
 from common.artifacts.digest import sha256_bytes
 from common.domain.context import Context
 from common.domain.money import Money
-from common.domain.product import BRAND, Product
+from common.domain.product import BRAND, Attribute
 from common.domain.reason import QualityVerdict
 from common.errors import Refused
 from common.packs.schema import Piece, Templates
+from common.quality.claims.known import folded
+from common.quality.constraints import NAMES, said
 from common.quality.verdict import Checker
 from common.text.normalise import plain
 
@@ -37,70 +39,87 @@ class _Filled:
     num_facts: int
     hits: frozenset[str]
     """Controls whose asked value it shows."""
+    asked: frozenset[str] = frozenset()
+    """Of the words that must be mentioned and the facts that are wished for, those that it has."""
 
 
 _NOTHING = _Filled("", 0, frozenset())
 
 
 def fill_template(context: Context, *, checker: Checker) -> tuple[str, QualityVerdict]:
-    """The best-filled sentence of the checker's pack for this context, and its verdict: codes first, then facts, then the user's past.
+    """The best-filled sentence of the checker's pack for this context, and its verdict: what must be mentioned and what is wished for
+    first, then codes, then facts, then the user's past.
 
     Raises Refused when no template of the pack passes.
     """
-    for text in _sentences(context, checker.pack.templates, checker):
-        verdict = checker.judge(text, context=context)
-        if verdict.accepted:
-            return text, verdict
-    raise Refused(
-        f"no template of pack {checker.pack.name} passes its own checks for product {context.product.product_id} with codes "
-        f"{dict(context.controls)}; add a last_resort to templates.yaml that does"
-    )
+    text, verdict = fill_if_lawful(context, checker=checker)
+    if not text:
+        raise Refused(
+            f"no template of pack {checker.pack.name} passes its own checks for product {context.product.product_id} with codes "
+            f"{dict(context.controls)}; add a last_resort to templates.yaml that does"
+        )
+    return text, verdict
 
 
 def fill_if_lawful(context: Context, *, checker: Checker) -> tuple[str, QualityVerdict]:
-    """As `fill_template`; an empty text where no template passes: its item then says so, and its neighbours are shown."""
-    try:
-        return fill_template(context, checker=checker)
-    except Refused:
-        return "", checker.judge("", context=context)
+    """As `fill_template`; where no template passes an empty text, with the verdict on the one that failed the fewest checks: its item then
+    says so, and its neighbours are shown."""
+    must, refused = frozenset(context.constraints.must_mention), []
+    texts = list(_sentences(context, checker.pack.templates, checker))
+    for text in [text for text in texts if said(text, must) == must] or texts[:1]:
+        verdict = checker.judge(text, context=context)
+        if verdict.accepted:
+            return text, verdict
+        refused.append(verdict)
+    return "", min(refused, key=_faults)
+
+
+def _faults(verdict: QualityVerdict) -> tuple[int, int]:
+    """Failed checks, those that count for every text first."""
+    failed = [name for name, check in verdict.checks.items() if not check.passed]
+    return sum(name not in NAMES for name in failed), len(failed)
 
 
 def _sentences(context: Context, templates: Templates, checker: Checker) -> Iterator[str]:
     filler = _Filler(context, checker)
     tail = "".join(f"{warning}。" for warning in checker.warnings(context.product.category))
     low, high = _bounds(context, checker)
+    must = frozenset(context.constraints.must_mention)
     heads = product(
         [*filler.fill(templates.history), _NOTHING],
         [*filler.fill(templates.topics, wanted=True), _NOTHING],
         [*(filler.fill(templates.closings, wanted=True) or filler.fill(templates.closings)), _NOTHING],
     )
     bodies = [(len(body.text) + 1 + len(tail), body) for body in _bodies(filler, templates.facts)]
-    found: list[tuple[tuple[int, int, int], tuple[_Filled, ...]]] = []
+    found: list[tuple[tuple[int, ...], tuple[_Filled, ...]]] = []
     for history, topic, closing in heads:
         around = [piece for piece in (history, topic, closing) if piece.text]
         length, hits = sum(len(piece.text) + 1 for piece in around), history.hits | topic.hits | closing.hits
+        told = history.asked | topic.asked | closing.asked
         for size, body in bodies:
             if low <= length + size <= high:
                 rank = 2 * len(hits | body.hits) + 2 * min(body.num_facts, 2) + history.num_facts
-                found.append(((rank, body.num_facts, -len(around)), (history, topic, body, closing)))
+                asked = told | body.asked
+                order = (len(asked & must), len(asked), rank, body.num_facts, -len(around))
+                found.append((order, (history, topic, body, closing)))
     for _, pieces in heapq.nlargest(TRIED, found, key=lambda item: item[0]):
         yield "，".join(piece.text for piece in pieces if piece.text) + "。" + tail
     yield from (piece.text + tail for piece in templates.last_resort)
 
 
 def _bounds(context: Context, checker: Checker) -> tuple[int, int]:
-    """Fewest and most characters that the asked style, or else any text, may have."""
+    """Fewest and most characters that the asked style, or else any text, may have, and no more than the item asks for."""
     form = checker.pack.controls.form
     low, high = form.min_chars, min(form.max_chars, max(form.min_chars, _UNFREE))
     for control in checker.pack.controls.controls:
         asked = context.controls.get(control.name)
         low, high = next((value.chars for value in control.values if value.name == asked and value.chars), (low, high))
-    return low, high
+    return low, min(high, context.constraints.max_chars or high)
 
 
 def _bodies(filler: "_Filler", pieces: tuple[Piece, ...]) -> list[_Filled]:
     """One piece that names the product, and up to MAX_FOLLOWING others in their order; of those that fit the same places, the first."""
-    bodies: dict[tuple[int, int, frozenset[str]], _Filled] = {}
+    bodies: dict[tuple[object, ...], _Filled] = {}
     first = filler.fill(piece for piece in pieces if not piece.follows)
     following = filler.fill(piece for piece in pieces if piece.follows)
     for head in first:
@@ -110,8 +129,9 @@ def _bodies(filler: "_Filler", pieces: tuple[Piece, ...]) -> list[_Filled]:
                     continue
                 hits = head.hits.union(*(piece.hits for piece in rest))
                 facts = head.num_facts + sum(piece.num_facts for piece in rest)
+                asked = head.asked.union(*(piece.asked for piece in rest))
                 text = "，".join([head.text, *(piece.text for piece in rest)])
-                bodies.setdefault((len(text), facts, hits), _Filled(text, facts, hits))
+                bodies.setdefault((len(text), facts, hits, asked), _Filled(text, facts, hits, asked))
     return list(bodies.values())
 
 
@@ -121,6 +141,7 @@ class _Filler:
     def __init__(self, context: Context, checker: Checker) -> None:
         self._context = context
         self._checker = checker
+        self._asked = context.constraints
         self._category = context.product.category
         self._parents = checker.pack.parents(self._category)
         self._slots = {name: value for name, value in _slots(context).items() if checker.lawful(value, category=self._category)}
@@ -136,6 +157,8 @@ class _Filler:
             if any(slot not in self._slots for slot in piece.slots) or not self._fits(piece):
                 continue
             text = piece.text.format_map(self._slots)
+            if said(text, self._asked.must_avoid):
+                continue
             shown = self._checker.measured(text)
             asked = {name: shown[name] == value for name, value in self._context.controls.items() if name in shown and self._by_cues(name)}
             hits = frozenset(name for name, hit in asked.items() if hit)
@@ -144,10 +167,11 @@ class _Filler:
                 if free and not wanted and not piece.slots:
                     continue  # a cue that nobody asked for
                 facts = sum(slot != "category" for slot in piece.slots)
-                filled.append(_Filled(text, facts, hits))
+                has = said(text, self._asked.must_mention).union(self._checker.met(text, context=self._context))
+                filled.append(_Filled(text, facts, hits, has))
         if isinstance(pieces, tuple) and filled:
             turn = self._turn % len(filled)
-            return (filled[turn:] + filled[:turn])[:KEPT_PER_PART]
+            return sorted(filled[turn:] + filled[:turn], key=lambda one: -len(one.asked))[:KEPT_PER_PART]
         return filled
 
     def _fits(self, piece: Piece) -> bool:
@@ -166,7 +190,7 @@ def _slots(context: Context) -> Mapping[str, str]:
     slots = {"title": plain(item.title), "category": plain(item.category), "brand": plain(item.brand or "")}
     limits = {"title": MAX_TITLE_CHARS, "category": MAX_NOUN_CHARS, "brand": MAX_NOUN_CHARS}
     slots = {name: text for name, text in slots.items() if 0 < len(text) <= limits[name]}
-    slots |= zip(("spec", "spec2", "spec3"), _specs(item), strict=False)
+    slots |= zip(("spec", "spec2", "spec3"), _specs(context), strict=False)
     if item.price is not None and (price := _price(item.price)):
         slots["price"] = price
     if item.rating:
@@ -180,16 +204,23 @@ def _slots(context: Context) -> Mapping[str, str]:
     return slots
 
 
-def _specs(item: Product) -> list[str]:
-    """面料为真丝, 用的是主动降噪, 续航30小时: short attributes in catalogue order, the brand apart."""
-    specs = []
-    for attribute in item.attributes:
+def _specs(context: Context) -> list[str]:
+    """面料为真丝, 用的是主动降噪, 续航30小时: short attributes, those that must be mentioned or are wished for first, else in catalogue
+    order; without the brand, and what must not be said."""
+    specs: dict[str, Attribute] = {}
+    for attribute in context.product.attributes:
         key, value = plain(attribute.key), plain(attribute.value)
         if attribute.key == BRAND or not key or not value or len(key) > MAX_NOUN_CHARS or len(value) > MAX_VALUE_CHARS:
             continue
         named = key in value  # 降噪: 主动降噪
-        specs.append(f"{key}{value}" if value[0].isdigit() else f"用的是{value}" if named else f"{key}为{value}")
-    return list(dict.fromkeys(specs))
+        specs.setdefault(f"{key}{value}" if value[0].isdigit() else f"用的是{value}" if named else f"{key}为{value}", attribute)
+
+    def order(spec: str) -> tuple[int, bool]:
+        place = f"product.attributes.{specs[spec].key}"
+        return -len(said(spec, asked.must_mention)), not {place, f"{place}={folded(specs[spec].value)}"}.intersection(context.wished)
+
+    asked = context.constraints
+    return sorted((spec for spec in specs if not said(spec, asked.must_avoid)), key=order)
 
 
 def _price(price: Money) -> str | None:

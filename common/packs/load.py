@@ -8,12 +8,12 @@ import yaml
 from pydantic import Field, ValidationError
 
 from common.config import Frozen, doubled_keys, worded
-from common.errors import ConfigError
+from common.errors import BadControl, ConfigError
 from common.packs.knowledge import Knowledge, RequiredWarning
 from common.packs.lexicon import Lexicon, LexiconRule
 from common.packs.parts import Name
-from common.packs.schema import ControlPack, FactPack, Pack, Piece, Templates, Traits
-from common.packs.source import ABOUT, PARTS, TRAITS, Files, Folder, files_of, read_part, refuse_strangers, shipped, shipped_names
+from common.packs.schema import ChannelPack, ControlPack, FactPack, Pack, Piece, Templates, Traits
+from common.packs.source import ABOUT, OPTIONAL, PARTS, Files, Folder, files_of, read_part, refuse_strangers, shipped, shipped_names
 
 Loc = tuple[int | str, ...]
 Model = TypeVar("Model", bound=Frozen)
@@ -37,7 +37,7 @@ def load_pack(source: str | Path) -> Pack:
     name, ships = about.name or suggested, isinstance(files, Folder) and files.path.resolve() == shipped(suggested).path
     if name in shipped_names() and not ships:
         raise ConfigError(f"{files.label(ABOUT)}: name: got {name!r}, a pack that ships here; write `name:` with another into {ABOUT}")
-    read = {part: _part(part, files) for part in PARTS}
+    read = {part: _part(part, files) for part in parts_of(files)}
     pack = Pack(
         name=name,
         controls=read["controls"].parse(ControlPack),
@@ -45,9 +45,12 @@ def load_pack(source: str | Path) -> Pack:
         lexicon=read["lexicon"].parse(Lexicon),
         knowledge=read["knowledge"].parse(Knowledge),
         templates=read["templates"].parse(Templates),
-        traits=_part(TRAITS, files).parse(Traits) if has_traits(files) else Traits(),
+        channels=read["channels"].parse(ChannelPack) if "channels" in read else ChannelPack(),
+        traits=read["traits"].parse(Traits) if "traits" in read else Traits(),
     )
     problems = [read[part].problem(loc, message) for part, loc, message in _disagreements(pack)]
+    if files.read("channels.yaml") is not None:  # those of a pack that this one extends may know other codes
+        problems += [read["channels"].problem(loc, message) for loc, message in _unfit_channels(pack)]
     if problems:
         raise ConfigError("\n".join(problems))
     return pack
@@ -71,9 +74,9 @@ def place_of(part: str, files: Files) -> Files:
     return files
 
 
-def has_traits(files: Files) -> bool:
-    """Whether a pack or one that it extends says what reasons should not hang on."""
-    return place_of(TRAITS, files).read(f"{TRAITS}.yaml") is not None
+def parts_of(files: Files) -> tuple[str, ...]:
+    """Those that a pack or one that it extends has: all but some of the optional ones."""
+    return (*PARTS, *(part for part in OPTIONAL if place_of(part, files).read(f"{part}.yaml") is not None))
 
 
 def _about(files: Files) -> PackFile:
@@ -130,6 +133,19 @@ class _File:
             else:
                 return line
         return line
+
+
+def _unfit_channels(pack: Pack) -> Iterator[tuple[Loc, str]]:
+    """Defaults that the pack's own controls do not have, or that do not fit into the channel's texts."""
+    for name, channel in pack.channels.channels.items():
+        for control, value in channel.controls.items():
+            loc = ("channels", name, "controls", control)
+            try:
+                pack.vocabulary.check({control: value})
+            except BadControl as error:
+                yield loc, str(error)
+            if (control, value) in pack.controls.too_long(channel.max_chars):
+                yield loc, f"{value} takes {pack.controls.least_chars[control, value]} characters; max_chars is {channel.max_chars}"
 
 
 def _disagreements(pack: Pack) -> Iterator[tuple[str, Loc, str]]:

@@ -8,6 +8,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from common.artifacts.digest import canonical_json, sha256_bytes
 from common.config import Frozen
+from common.domain.channel import Channel
 from common.domain.context import Dealing
 from common.domain.controls import Control, ControlValue, ControlVocabulary
 from common.packs.knowledge import Knowledge
@@ -88,6 +89,21 @@ class ControlPack(Part):
                 for control in self.controls
             )
         )
+
+    @cached_property
+    def least_chars(self) -> dict[tuple[str, str], int]:
+        """(control, value) -> fewest characters of a text that shows it, of controls that are measured by length."""
+        return {(c.name, value.name): value.chars[0] for c in self.controls for value in c.values if value.chars}
+
+    def too_long(self, max_chars: int | None) -> frozenset[tuple[str, str]]:
+        """(control, value) that no text of so many characters can show."""
+        return frozenset(code for code, least in self.least_chars.items() if max_chars is not None and least > max_chars)
+
+
+class ChannelPack(Part):
+    """Where reasons are shown. Policy: it travels in no bundle, and a code that a bundle does not have is passed over."""
+
+    channels: dict[Name, Channel] = Field(default_factory=dict)
 
 
 class AttributeFacts(Frozen):
@@ -246,7 +262,8 @@ class Traits(Part):
 
 
 class Pack(Frozen):
-    """A business domain. Controls and facts travel in a bundle; lexicon, knowledge and templates are policy and change without one."""
+    """A business domain. Controls and facts travel in a bundle; lexicon, knowledge, templates and channels are policy: they change without
+    one."""
 
     name: str = Field(pattern=r"^[a-z][a-z0-9_]{0,31}$")
     controls: ControlPack
@@ -254,6 +271,7 @@ class Pack(Frozen):
     lexicon: Lexicon
     knowledge: Knowledge
     templates: Templates
+    channels: ChannelPack = ChannelPack()
     traits: Traits = Traits()
 
     @property
@@ -262,13 +280,14 @@ class Pack(Frozen):
 
     @cached_property
     def digest(self) -> str:
-        """sha256 over the five parts that texts and verdicts hang on."""
+        """sha256 over the parts that texts and verdicts hang on."""
         return sha256_bytes(canonical_json([self.controls.digest, self.facts.digest, self.policy_version]))
 
     @cached_property
     def policy_version(self) -> str:
-        """Twelve hex digits over lexicon, knowledge and templates; stands in every verdict."""
+        """Twelve hex digits over lexicon, knowledge, templates and, where there are any, channels; stands in every verdict."""
         digests = [self.lexicon.digest, self.knowledge.digest, self.templates.digest]
+        digests += [self.channels.digest] if self.channels.channels else []
         return sha256_bytes(canonical_json(digests))[:12]
 
     def parents(self, category: str) -> tuple[str, ...]:

@@ -11,8 +11,8 @@ from common.artifacts import storage
 from common.errors import ArtifactNotFound, ConfigError
 
 PARTS = ("controls", "facts", "lexicon", "knowledge", "templates")
-TRAITS = "traits"
-"""The one part that a pack may do without."""
+OPTIONAL = ("channels", "traits")
+"""Parts that a pack may do without."""
 ABOUT = "pack.yaml"
 MAX_BYTES = 4 << 20
 """Of one file. The largest shipped one has 40 KB."""
@@ -109,7 +109,7 @@ def files_of(source: str | Path) -> tuple[str, Files]:
 
 def refuse_strangers(files: Files) -> None:
     """A misnamed part would be ignored, and the shipped one stand for it unnoticed. Raises ConfigError."""
-    known = [ABOUT, *(f"{part}.yaml" for part in (*PARTS, TRAITS))]
+    known = [ABOUT, *(f"{part}.yaml" for part in (*PARTS, *OPTIONAL))]
     for name in files.names():
         if name not in known and name.lower().endswith((".yaml", ".yml")):
             near = difflib.get_close_matches(name, known, n=1)

@@ -1,9 +1,10 @@
 """Whether what a text claims is known: claimed ⊆ known, for the product and for the user's past. Knows nothing of style, law or fluency."""
 
 from collections import OrderedDict
+from collections.abc import Iterable
 
 from common.domain.context import BehaviorSummary, Context
-from common.domain.product import Product
+from common.domain.product import BRAND, Product
 from common.domain.reason import CheckResult, Claim
 from common.packs.graph import Graph
 from common.packs.knowledge import Knowledge
@@ -13,7 +14,7 @@ from common.quality.claims.comparisons import Comparisons
 from common.quality.claims.customer import Customer
 from common.quality.claims.dates import Dates
 from common.quality.claims.history import History
-from common.quality.claims.known import Known, aliases_of, know
+from common.quality.claims.known import CATEGORY, TITLE, Known, aliases_of, folded, know
 from common.quality.claims.names import Names
 from common.quality.claims.ratings import Ratings
 from common.quality.claims.sight import Sight
@@ -69,6 +70,36 @@ class FactFinder:
         self._words.find_latin(sight, known)
         self._words.find_contents(sight, known)
         return tuple(sorted(sight.claims, key=lambda claim: claim.span))
+
+    def wishes(self, query: str, product: Product) -> tuple[str, ...]:
+        """Facts of the product that a query asks for: those that it would truly claim as a text, and attributes that it names.
+
+        A fact is its place (product.price, product.attributes.续航), with the value where several stand there
+        (product.attributes.颜色=奶油白). Of two spellings of a query the facts are the same.
+        """
+        asked = folded(query)
+        keys = {attribute.key for attribute in product.attributes if attribute.key != BRAND and len(attribute.key) > 1}
+        named = {f"product.attributes.{key}" for key in keys if folded(key) in asked}
+        claims = self.find(query, context=Context(product=product))
+        return tuple(sorted(named | self._spoken_of(query, claims, product)))
+
+    def met(self, text: str, *, context: Context, claims: tuple[Claim, ...] | None = None) -> tuple[str, ...]:
+        """Of the context's wishes, those of which a text truly speaks; `claims` are the text's, where they were found already."""
+        if not context.wished:
+            return ()
+        spoken = self._spoken_of(text, self.find(text, context=context) if claims is None else claims, context.product)
+        return tuple(fact for fact in context.wished if any(other == fact or other.startswith(f"{fact}=") for other in spoken))
+
+    def _spoken_of(self, text: str, claims: Iterable[Claim], product: Product) -> set[str]:
+        canonical, category = self._names.synonyms(product.category), self._facts.category(product.category)
+        names = {product.category, *((category.name, *category.aliases) if category else ())}
+        found = {CATEGORY} if any(folded(name) in folded(text) for name in names) else set()
+        for claim in claims:
+            if claim.supported and claim.source and claim.source.startswith("product."):
+                word, values = folded(claim.text), product.values(claim.source.removeprefix("product.attributes."))
+                several = claim.source == TITLE or len(values) > 1
+                found.add(f"{claim.source}={canonical.get(word, word)}" if several else claim.source)
+        return found
 
     def _known(self, context: Context) -> Known:
         key = (id(context.product), id(context.behavior), context.on)

@@ -2,9 +2,11 @@
 
 from common.domain.context import Context
 from common.domain.controls import Controls
+from common.domain.product import Product
 from common.domain.reason import QualityVerdict
 from common.packs.schema import Pack
 from common.quality.compliance import Law
+from common.quality.constraints import check_constraints
 from common.quality.control_check import ControlMeter
 from common.quality.facts import FactFinder, check_facts
 from common.quality.repetition import check_repetition
@@ -33,6 +35,7 @@ class Checker:
             check_length(text, form=self.pack.controls.form),
             check_language(text, form=self.pack.controls.form),
             check_repetition(text, quotable=quotable),
+            *check_constraints(text, context.constraints),
         )
         passed = all(result.passed for result in results)
         return QualityVerdict(
@@ -41,7 +44,16 @@ class Checker:
             checks={result.name: result for result in results},
             claims=claims,
             policy_version=self.pack.policy_version,
+            met=self._facts.met(text, context=context, claims=claims),
         )
+
+    def met(self, text: str, *, context: Context) -> tuple[str, ...]:
+        """Of the context's wishes, those of which a piece of text speaks."""
+        return self._facts.met(text, context=context)
+
+    def wishes(self, query: str, product: Product) -> tuple[str, ...]:
+        """As `FactFinder.wishes`."""
+        return self._facts.wishes(query, product)
 
     def measured(self, text: str) -> Controls:
         """The codes that a text shows, whatever was asked."""

@@ -88,3 +88,8 @@ def fold(text: str) -> tuple[str, tuple[int, ...]]:
         origin.extend([index] * len(folded))
     origin.append(len(text))
     return "".join(parts), tuple(origin)
+
+
+def squeezed(text: str) -> str:
+    """A form to look for one text in another with: folded, without spaces, marks upon the letters that they belong to."""
+    return unicodedata.normalize("NFC", "".join(fold(text)[0].split()))

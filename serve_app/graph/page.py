@@ -20,15 +20,16 @@ from common.contract.wire import ItemReason, ReasonsRequest, ReasonsResponse, at
 from common.domain.context import Context
 from common.domain.product import Product
 from common.domain.reason import Attribution, QualityVerdict, Reason, Source
-from common.errors import DeadlineExceeded, ProductNotFound, PromptTooLong, Refused, TakenDown, Unavailable
-from common.generation.answer import AnswerPolicy, Beside, Items, Tell, Write, Written, answer
+from common.errors import ConstraintsUnmet, DeadlineExceeded, ProductNotFound, PromptTooLong, Refused, TakenDown, Unavailable
+from common.generation.answer import DEADLINE, ENGINE_UNAVAILABLE, OVERLOADED, AnswerPolicy, Beside, Items, Tell, Write, Written, answer
 from common.generation.candidates import Candidate
 from common.generation.template import fill_if_lawful
+from common.quality.constraints import NAMES
 from common.quality.variety import Shown
 from common.quality.verdict import Checker
 from serve_app.graph.admission import Tenant
 from serve_app.graph.cached import Cached
-from serve_app.graph.features_deployment import resolve_codes
+from serve_app.graph.features_deployment import checked, context_of
 from serve_app.graph.showing import Showing
 from serve_app.http.lines import TellItem
 from serve_app.state.cache import cache_key
@@ -39,6 +40,9 @@ SANDBOX = "sandbox"
 WARMING = "warming"
 """Whose turn it is at the engine when pages are written ahead: one tenant's beside all others', whoever asks."""
 TAKEN_DOWN = "taken_down"
+FEATURES_UNAVAILABLE = "features_unavailable"
+NOT_WRITTEN = frozenset({DEADLINE, ENGINE_UNAVAILABLE, OVERLOADED, FEATURES_UNAVAILABLE})
+"""Why a template is shown although the model might have found a text."""
 LeftS = Callable[[], float]
 """Seconds a hop may still take; asked again at each attempt."""
 
@@ -132,7 +136,7 @@ class Page:
             missing = None
         except Unavailable:
             found = self._alone(request)
-            missing = "features_unavailable"
+            missing = FEATURES_UNAVAILABLE
         items = {at: entry for at, entry in enumerate(found) if isinstance(entry, ItemReason)}
         contexts = {at: entry for at, entry in enumerate(found) if isinstance(entry, Context)}
         if not contexts and missing is None:
@@ -272,14 +276,11 @@ class Page:
 
     def _alone(self, request: ReasonsRequest) -> list[Context | ItemReason]:
         """What the request itself tells: inline products for a user of whom nothing is known."""
-        request.check_codes(self.live.pack.vocabulary)
+        pack = self.live.pack
+        channel = checked(request, pack)
         lost = Unavailable("the product could not be looked up in time; send it inline, or try again")
         return [
-            Context(
-                product=item.product.to_domain(),
-                controls=resolve_codes(request.codes(item), explicit={}, estimates={}, vocabulary=self.live.pack.vocabulary),
-                channel=request.channel,
-            )
+            context_of(request, item, item.product.to_domain(), channel=channel, pack=pack, wishes=self.checker.wishes)
             if item.product
             else item_error(item.names, lost)
             for item in request.items
@@ -296,6 +297,8 @@ class Page:
             return taken_down
         if reason.source != "template" and self._barred(context, reason):
             reason = self._template(context, degraded=TAKEN_DOWN)
+        if unmet := unmet_constraints(reason):
+            return item_error(product.product_id, unmet)
         if not reason.text or standing.of_text(reason.text) is not None:
             return item_error(
                 product.product_id, Refused("neither a candidate nor a template passed the checks for this product and its codes")
@@ -360,6 +363,18 @@ def without_barred_past(context: Context, standing: Standing) -> Context:
     if "last_reviewed" in barred:
         changes |= {"last_review_emotion": None, "last_review_content": None}
     return context.model_copy(update={"behavior": context.behavior.model_copy(update=changes)})
+
+
+def unmet_constraints(reason: Reason) -> ConstraintsUnmet | None:
+    """Of an item without a text: what it asks for and even the template that came closest is not."""
+    checks = [reason.verdict.checks[name] for name in NAMES if name in reason.verdict.checks]
+    if reason.text or all(check.passed for check in checks):
+        return None
+    told = "; ".join(f"{check.name}: {', '.join(check.findings)}" for check in checks if not check.passed)
+    together = f" (asked for together: {', '.join(check.name for check in checks)})" if len(checks) > 1 else ""
+    untried = reason.degraded in NOT_WRITTEN
+    who = "no template, and the model was not heard," if untried else "neither a candidate nor a template"
+    return ConstraintsUnmet(f"{who} is as the item asks: {told}{together}", retryable=untried)
 
 
 def unknown_page(items: Sequence[Context | ItemReason]) -> ProductNotFound:

@@ -42,9 +42,9 @@ class FeaturesReplica:
         discreet()
         self.telemetry = open_telemetry(config.telemetry, deployment="features")
         folder = locate_bundle(config.bundle, registry=config.registry)
-        vocabulary = read_live(folder, pack=config.pack, policy_version=config.policy_version).pack.vocabulary
+        pack = read_live(folder, pack=config.pack, policy_version=config.policy_version).pack
         snapshot = Snapshot.open(config.snapshot) if config.snapshot else None
-        self.features = Features(snapshot, vocabulary=vocabulary, now=lambda: datetime.now(UTC))
+        self.features = Features(snapshot, pack=pack, now=lambda: datetime.now(UTC))
 
     def contexts(self, request: ReasonsRequest, *, call: Call) -> list[Context | ItemReason]:
         """Not async: Serve runs it in a thread, so that a user with a long past keeps no other page from being taken."""

@@ -6,7 +6,7 @@ from pathlib import Path
 from common.bundle.admission import admit, pack_of
 from common.bundle.manifest import BundleManifest
 from common.bundle.published import bundle_folder
-from common.contract.wire import ModelCard, control_cards
+from common.contract.wire import ModelCard, channel_cards, control_cards
 from common.errors import BundleNotFound, ConfigError
 from common.packs.schema import Pack
 
@@ -30,6 +30,7 @@ class Live:
             base_digest=self.manifest.base.digest,
             base_licence=self.manifest.base.licence,
             controls=control_cards(self.pack.vocabulary),
+            channels=channel_cards(self.pack.channels.channels),
         )
 
 

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
+from common.quality.constraints import NAMES
+
 REQUEST_BUCKETS_S = (0.025, 0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 8.0, 10.0, 15.0, 30.0, 60.0)
 """From a cached page to the longest deadline, with the default of 10 s and the storefronts' few seconds as edges."""
 STAGE_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
@@ -82,7 +84,7 @@ VALUES: dict[str, tuple[str, ...]] = {
     "reason": ("rate_limited", "overloaded", "unavailable", "deadline_exceeded"),
     "source": ("cache", "model", "template", "none"),
     "stage": ("doors", "cache", "features", "generate", "judge", "sign"),
-    "rule_group": ("facts", "controls", "compliance", "length", "language", "repetition", "discriminator"),
+    "rule_group": ("facts", "controls", "compliance", "length", "language", "repetition", *NAMES, "discriminator"),
     "result": ("hit", "miss"),
     "deployment": ("features", "generator", "quality"),
     "kind": ("timeout", "failed", "full", "lost"),

@@ -141,7 +141,7 @@ class Shop:
     def contexts(self, body: Mapping[str, Any]) -> list[Context]:
         """What serving makes of a request: parsed from bytes, looked up, resolved, as of now."""
         request: ReasonsRequest = parsed(orjson.loads(orjson.dumps(body)), ReasonsRequest)
-        found = Features(self.snapshot, vocabulary=self.vocabulary, now=lambda: datetime.now(UTC)).contexts(request)
+        found = Features(self.snapshot, pack=load_pack("shop"), now=lambda: datetime.now(UTC)).contexts(request)
         assert all(isinstance(one, Context) for one in found), found
         return found  # type: ignore[return-value]
 

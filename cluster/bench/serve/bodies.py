@@ -47,6 +47,7 @@ ODD: tuple[Any, ...] = (
     *([], {}, [[]], [None], {"": None}, [{"a": [{"b": []}]}]),
     *("2026-11-30T00:00:00Z", "2026-11-30", "9999-12-31T23:59:59+14:00", "0001-01-01T00:00:00Z"),
 )
+CHANNELS = ("list", "search", "detail", "chat")
 KINDS = ("view", "click", "cart", "purchase", "review")
 CODES = {"topic": ("quality", "value", "look", "use"), "emotion": ("warm", "excited", "calm"), "style": ("concise", "detailed")}
 DEEP = (b"[" * 100_000, b'{"a":' * 50_000, b'{"items":' + b"[" * 20 + b"]" * 20 + b"}")
@@ -95,11 +96,19 @@ def page(rng: random.Random) -> dict[str, Any]:
         asked["controls"] = codes(rng)
     if rng.random() < 0.1:
         asked["personalise"] = rng.random() < 0.5
+    if rng.random() < 0.3:
+        asked["channel"] = rng.choice(CHANNELS)
+        if asked["channel"] == "search":
+            asked["query"] = text(rng, 30)
     return asked
 
 
 def item(rng: random.Random) -> dict[str, Any]:
     asked: dict[str, Any] = {"product": product(rng)} if rng.random() < 0.95 else {"product_id": f"p{rng.randrange(100)}"}
+    if rng.random() < 0.1:
+        asked["must_avoid"] = [text(rng, 10) for _ in range(rng.choice((1, 3)))]
+    if rng.random() < 0.1:
+        asked |= {"must_mention": [text(rng, 5)], "max_chars": rng.choice((30, 80, 500))}
     return asked | ({"controls": codes(rng)} if rng.random() < 0.2 else {})
 
 

@@ -14,7 +14,7 @@ import uvicorn
 
 from cluster import LiyouClient
 from common.contract import problems
-from common.contract.wire import ItemReason, ModelsResponse, ReasonsResponse
+from common.contract.wire import ItemReason, ModelsResponse, ReasonsResponse, RequestItem
 from common.errors import BadControl, BadInput, ConfigError, DeadlineExceeded, LiyouError, Overloaded, ProductNotFound, Unavailable
 from serve_app.http.api import create_api
 
@@ -69,6 +69,21 @@ def test_what_is_asked_is_what_the_api_reads(server, client) -> None:
         "user": {"user_id": "u1"},
         "controls": {"style": "concise"},
     }
+
+
+def test_a_channel_a_query_and_what_a_text_is_to_be_are_asked_for_as_they_are_typed(server, client) -> None:
+    server.answer = lambda asked: (200, PAGE)
+    wanted = RequestItem(product_id="p1", must_mention=("真丝",), must_avoid=("国产",), max_chars=40)
+    client.reasons(wanted, channel="search", query="真丝连衣裙")
+    client.reasons([wanted, {"product_id": "p2", "max_chars": 30}])
+    item = {"product_id": "p1", "must_mention": ["真丝"], "must_avoid": ["国产"], "max_chars": 40}
+    assert [asked.body for asked in server.asked] == [
+        {"items": [item], "channel": "search", "query": "真丝连衣裙"},
+        {"items": [item, {"product_id": "p2", "max_chars": 30}]},
+    ]
+    with pytest.raises(ConfigError, match="query"):
+        client.reasons("p1", channel="search", query="真丝\n连衣裙")
+    assert len(server.asked) == 2, "told before anything is sent"
 
 
 def test_one_id_is_one_item_not_its_letters(server, client) -> None:

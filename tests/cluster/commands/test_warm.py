@@ -44,6 +44,14 @@ def test_every_kind_of_user_with_every_code_and_product_is_asked_for(server, pla
     assert [body.get("controls") for body in bodies[1:3]] == [None, {"style": "concise"}]
 
 
+def test_a_plan_may_name_a_channel_and_what_is_looked_for_there(server, plan):
+    server.answer = answer
+    plan.write_text("channel: search\nqueries: [真丝, 跑鞋]\nproducts: [{product_id: p1, max_chars: 30}]\n")
+    assert warm(str(plan), "--serve", server.url) == 0
+    items = [{"product_id": "p1", "max_chars": 30}]
+    assert [asked.body for asked in server.asked] == [{"items": items, "channel": "search", "query": query} for query in ("真丝", "跑鞋")]
+
+
 def test_a_page_that_could_not_be_asked_for_is_told_and_the_others_are_asked(server, plan, capsys):
     busy = problems.from_error(Overloaded("busy"), request_id="r").model_dump(mode="json")
     server.answer = lambda asked: (503, busy, {"Retry-After": "90"}) if asked.body["items"][0]["product_id"] == "p1" else answer(asked)

@@ -33,6 +33,21 @@ def test_request_beats_choice_beats_estimate_beats_default_beats_no_code() -> No
     assert resolve({}, explicit={}, estimate={}, vocabulary=VOCABULARY) == {"topic": "quality"}
 
 
+def test_a_channel_stands_behind_the_users_tastes_and_before_the_default() -> None:
+    channel = {"topic": "value", "style": "concise", "mood": "of another bundle"}
+    assert resolve({}, explicit={}, estimate={}, vocabulary=VOCABULARY, channel=channel) == {"topic": "value", "style": "concise"}
+    estimate = {"topic": sure("look"), "style": sure("detailed", 0.7)}
+    assert resolve({}, explicit={}, estimate=estimate, vocabulary=VOCABULARY, channel=channel) == {"topic": "look", "style": "concise"}
+
+
+def test_what_is_passed_over_is_the_next_ones_turn_and_a_request_may_ask_for_it() -> None:
+    choice, out = {"style": "detailed"}, {("style", "detailed")}
+    channel = {"style": "concise"}
+    assert resolve({}, explicit=choice, estimate={}, vocabulary=VOCABULARY, channel=channel, passed_over=out)["style"] == "concise"
+    assert "style" not in resolve({}, explicit=choice, estimate={}, vocabulary=VOCABULARY, passed_over=out)
+    assert resolve(choice, explicit={}, estimate={}, vocabulary=VOCABULARY, passed_over=out)["style"] == "detailed"
+
+
 def test_an_estimate_below_the_margin_is_no_code() -> None:
     assert "style" not in resolve({}, explicit={}, estimate={"style": sure("detailed", 0.7)}, vocabulary=VOCABULARY)
 

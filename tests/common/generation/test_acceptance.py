@@ -4,8 +4,8 @@ from common.domain.reason import CheckResult, QualityVerdict
 from common.generation.acceptance import Accept, Regenerate, Template, decide
 
 
-def verdict(accepted: bool, score: float | None = None) -> QualityVerdict:
-    return QualityVerdict(accepted=accepted, score=score, checks={"facts": CheckResult(name="facts", passed=accepted)})
+def verdict(accepted: bool, score: float | None = None, met: tuple[str, ...] = ()) -> QualityVerdict:
+    return QualityVerdict(accepted=accepted, score=score, checks={"facts": CheckResult(name="facts", passed=accepted)}, met=met)
 
 
 YES, NO = verdict(True, 0.6), verdict(False, 0.99)
@@ -22,6 +22,8 @@ YES, NO = verdict(True, 0.6), verdict(False, 0.99)
         ([YES, verdict(True, 0.9), verdict(True, 0.9)], 1, 10.0, Accept(1)),
         ([verdict(True), YES, verdict(True)], 1, 10.0, Accept(1)),
         ([NO, verdict(True), verdict(True)], 1, 10.0, Accept(1)),
+        ([YES, verdict(True, 0.5, ("product.price",)), verdict(True, 0.9), verdict(False, 0.9, ("a", "b"))], 1, 10.0, Accept(1)),
+        ([verdict(True, 0.5, ("a",)), verdict(True, 0.7, ("b",)), verdict(True, None, ("a",))], 1, 10.0, Accept(1)),
         ([NO, NO], 1, 10.0, Regenerate()),
         ([NO, NO], 1, 0.5, Regenerate()),
         ([NO, NO], 1, 0.49, Template("deadline")),

@@ -1,9 +1,11 @@
 from itertools import product as every
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from common.domain.constraints import Constraints
 from common.domain.context import BehaviorSummary, Context, ProductMention
 from common.domain.money import money
 from common.domain.product import Attribute, Product
@@ -123,3 +125,78 @@ WORDS = st.text(min_size=1, max_size=16) | st.sampled_from(["最佳", "真丝", 
 def test_any_product_gets_a_template_that_passes(item: Product, codes: dict[str, str], behavior: BehaviorSummary) -> None:
     context = Context(product=item, behavior=behavior, controls=codes)
     assert CHECKER.judge(fill(context), context=context).accepted
+
+
+def constrained(**fields: object) -> Context:
+    return Context(product=EARBUDS, constraints=Constraints.model_validate(fields))
+
+
+@pytest.mark.parametrize(
+    ("asked", "text"),
+    [
+        ({"must_mention": ("30小時",), "max_chars": 24}, "这款蓝牙耳机续航30小时"),
+        ({"must_mention": ("奶油白", "318元")}, "颜色为奶油白"),
+        ({"must_avoid": ("降噪", "澄音", "元")}, "颜色为奶油白"),
+        ({"max_chars": 17}, "澄音这款蓝牙耳机用的是主动降噪。"),
+    ],
+    ids=str,
+)
+def test_a_template_is_as_its_item_asks(asked: dict[str, Any], text: str) -> None:
+    told, verdict = fill_template(constrained(**asked), checker=CHECKER)
+    assert verdict.accepted
+    assert text in told
+    assert len(told) <= asked.get("max_chars", 60)
+    assert set(asked) <= set(verdict.checks)
+
+
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        ({"must_mention": ("奶油白", "送礼")}, {"must_mention": ("“送礼” is not said",)}),
+        ({"max_chars": 10}, {"max_chars": ("24 characters; at most 10 were asked for",)}),
+        ({"must_avoid": ("看",), "must_mention": ("点开",)}, {"must_avoid": ("“看” is said",)}),
+    ],
+    ids=str,
+)
+def test_where_no_template_can_the_verdict_is_of_the_nearest_and_names_what_cannot_be_met(
+    asked: dict[str, Any], told: dict[str, tuple[str, ...]]
+) -> None:
+    text, verdict = fill_if_lawful(constrained(**asked), checker=CHECKER)
+    assert (text, verdict.accepted) == ("", False)
+    assert {name: check.findings for name, check in verdict.checks.items() if not check.passed} == told
+
+
+def test_a_word_that_no_fact_bears_out_is_not_put_into_a_template() -> None:
+    for word in ("棉麻", "全网第一", "300小时"):
+        assert fill_if_lawful(constrained(must_mention=(word,)), checker=CHECKER)[0] == ""
+
+
+def test_facts_that_are_wished_for_stand_in_the_template_before_others() -> None:
+    short = Constraints(max_chars=22)
+    plain, asked = (
+        fill(Context(product=EARBUDS, controls={"style": "concise"}, constraints=short, wished=wished))
+        for wished in ((), ("product.attributes.续航", "product.price"))
+    )
+    assert "续航30小时" not in plain
+    assert ("续航30小时" in asked, "318元" in asked) == (True, True)
+
+
+@given(
+    st.sampled_from(CODES),
+    st.builds(
+        Constraints,
+        must_mention=st.lists(st.sampled_from(["澄音", "奶油白", "30小时", "送礼"]), max_size=2).map(tuple),
+        must_avoid=st.lists(st.sampled_from(["降噪", "看", "参数", "，", "元"]), max_size=3).map(tuple),
+        max_chars=st.none() | st.integers(10, 90),
+    ),
+)
+def test_a_template_under_constraints_is_as_they_ask_or_is_none(codes: dict[str, str], constraints: Constraints) -> None:
+    context = Context(product=EARBUDS, behavior=RUNNER, controls=codes, constraints=constraints)
+    text, verdict = fill_if_lawful(context, checker=CHECKER)
+    if text:
+        assert verdict.accepted
+        assert all(word in text for word in constraints.must_mention)
+        assert not any(word in text for word in constraints.must_avoid)
+        assert len(text) <= (constraints.max_chars or len(text))
+    else:
+        assert not verdict.accepted

@@ -38,6 +38,12 @@ def test_a_good_text_is_accepted_with_evidence() -> None:
     assert verdict.policy_version == PACK.policy_version
 
 
+def test_a_verdict_says_which_wishes_the_text_meets() -> None:
+    wished = ("product.attributes.续航", "product.attributes.品牌", "product.price")
+    assert CHECKER.judge(GOOD, context=CONTEXT.model_copy(update={"wished": wished})).met == wished[1:]
+    assert CHECKER.judge(GOOD, context=CONTEXT).met == ()
+
+
 @pytest.mark.parametrize(
     ("text", "failing"),
     [

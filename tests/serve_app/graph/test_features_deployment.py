@@ -7,25 +7,19 @@ import orjson
 import pytest
 
 from common.contract.wire import ItemReason, ReasonsRequest
+from common.domain.constraints import Constraints
 from common.domain.context import BehaviorSummary, Context
-from common.domain.controls import Control, ControlValue, ControlVocabulary
-from common.errors import BadControl
+from common.errors import BadChannel, BadControl, BadInput
 from common.features.snapshot import Snapshot
 from common.features.snapshot_build import build_snapshot
+from common.packs.load import load_pack
+from common.packs.schema import ControlPack
 from serve_app.graph.features_deployment import Features
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
-VOCABULARY = ControlVocabulary(
-    controls=(
-        Control(name="topic", word="主题", values=(ControlValue(name="quality", word="品质"), ControlValue(name="value", word="性价比"))),
-        Control(
-            name="style",
-            word="风格",
-            values=(ControlValue(name="concise", word="简洁"), ControlValue(name="detailed", word="详细")),
-            default="concise",
-        ),
-    )
-)
+SHOP = load_pack("shop")
+*OTHERS, STYLE = SHOP.controls.controls
+PACK = SHOP.model_copy(update={"controls": ControlPack(controls=(*OTHERS, STYLE.model_copy(update={"default": "concise"})))})
 TABLES: dict[str, list[dict[str, Any]]] = {
     "products": [
         {
@@ -58,7 +52,7 @@ def snapshot(tmp_path_factory: pytest.TempPathFactory) -> Snapshot:
 
 @pytest.fixture
 def features(snapshot: Snapshot) -> Features:
-    return Features(snapshot, vocabulary=VOCABULARY, now=lambda: NOW)
+    return Features(snapshot, pack=PACK, now=lambda: NOW)
 
 
 def contexts(features: Features, **fields: Any) -> list[Context]:
@@ -68,11 +62,11 @@ def contexts(features: Features, **fields: Any) -> list[Context]:
 
 
 def test_a_known_user_is_told_of_by_past_persona_and_choices_and_not_by_the_future(features: Features) -> None:
-    (context,) = contexts(features, user={"user_id": "u1"}, channel="list")
+    (context,) = contexts(features, user={"user_id": "u1"}, channel="detail")
     assert context.behavior.last_purchased is not None
     assert context.behavior.last_purchased.product_id == "p2"
     assert context.behavior.last_viewed is None
-    assert (context.persona, context.channel, context.controls) == ("跑步爱好者", "list", {"style": "detailed"})
+    assert (context.persona, context.channel, context.controls) == ("跑步爱好者", "detail", {"style": "detailed"})
 
 
 @pytest.mark.parametrize("user", [None, {"user_id": "nobody"}, {"user_id": "nobody", "events": []}], ids=str)
@@ -108,7 +102,7 @@ def test_a_product_nobody_knows_is_an_error_of_its_item(features: Features) -> N
 
 
 def test_without_a_snapshot_inline_products_are_answered_and_ids_are_not() -> None:
-    features = Features(None, vocabulary=VOCABULARY, now=lambda: NOW)
+    features = Features(None, pack=PACK, now=lambda: NOW)
     inline = {"product": {"product_id": "p1", "title": "耳机", "category": "蓝牙耳机"}}
     found = features.contexts(ReasonsRequest.model_validate({"user": {"user_id": "u1"}, "items": [inline, {"product_id": "p1"}]}))
     assert isinstance(found[0], Context)
@@ -148,3 +142,65 @@ def test_of_a_user_who_opted_out_nothing_is_looked_at_and_the_requests_codes_cou
         assert context.controls == {"topic": "value", "style": "concise"}
     (known,) = contexts(features, user={"user_id": "u1"})
     assert known.controls["style"] == "detailed"
+
+
+@pytest.mark.parametrize(
+    ("fields", "user", "item", "codes", "max_chars"),
+    [
+        ({}, None, {}, {"style": "concise"}, None),
+        ({"channel": "detail"}, None, {}, {"style": "detailed"}, 120),
+        ({"channel": "detail", "controls": {"style": "concise"}}, None, {}, {"style": "concise"}, 120),
+        ({"channel": "detail", "controls": {"style": None}}, None, {}, {}, 120),
+        ({"channel": "detail"}, None, {"controls": {"style": "concise"}}, {"style": "concise"}, 120),
+        ({"channel": "detail"}, None, {"max_chars": 40}, {"style": "concise"}, 40),
+        ({"channel": "search", "query": "耳机"}, "u1", {}, {"style": "detailed"}, 60),
+        ({"channel": "search", "query": "耳机", "personalise": False}, "u1", {}, {"style": "concise"}, 60),
+        ({"channel": "list"}, "u1", {}, {"style": "concise"}, 40),
+        ({"channel": "chat", "controls": {"topic": "value"}}, "u1", {}, {"topic": "value", "emotion": "warm", "style": "detailed"}, 100),
+        ({"channel": "chat"}, "u1", {"max_chars": 12}, {"emotion": "warm"}, 12),
+    ],
+    ids=str,
+)
+def test_codes_come_from_request_taste_channel_default_and_what_does_not_fit_is_passed_over(
+    features: Features, fields: dict[str, Any], user: str | None, item: dict[str, Any], codes: dict[str, str], max_chars: int | None
+) -> None:
+    """The user u1 chose detailed texts, of 45 characters or more; the pack's default is concise ones, of 18 or more."""
+    asked = fields | ({"user": {"user_id": user}} if user else {})
+    (context,) = contexts(features, items=[{"product_id": "p1"} | item], **asked)
+    assert (context.controls, context.constraints.max_chars, context.channel) == (codes, max_chars, fields.get("channel"))
+
+
+def test_a_query_becomes_the_facts_that_it_asks_for_and_ends_here(features: Features) -> None:
+    query = "声海 便宜耳机，三百块以内"
+    (context, other) = contexts(features, channel="search", query=query, items=[{"product_id": "p1"}, {"product_id": "p2"}])
+    assert {"product.attributes.品牌", "product.category", "product.price"} <= set(context.wished)
+    assert other.wished == ()
+    assert query not in context.model_dump_json()
+    assert contexts(features, channel="search", query="聲海 便宜耳機,300元以内")[0] == context
+
+
+def test_what_an_item_asks_of_its_text_goes_with_it(features: Features) -> None:
+    item = {"product_id": "p1", "must_mention": ["声海"], "must_avoid": ["降噪"], "max_chars": 50}
+    (context,) = contexts(features, items=[item])
+    assert context.constraints == Constraints(must_mention=("声海",), must_avoid=("降噪",), max_chars=50)
+    (plain,) = contexts(features)
+    assert plain.constraints == Constraints()
+
+
+@pytest.mark.parametrize(
+    ("fields", "error"),
+    [
+        ({"channel": "till"}, BadChannel),
+        ({"channel": "search"}, BadChannel),
+        ({"query": "耳机"}, BadChannel),
+        ({"channel": "list", "controls": {"style": "detailed"}}, BadInput),
+        ({"items": [{"product_id": "p1", "must_mention": ["声海"], "must_avoid": ["海"]}]}, BadInput),
+    ],
+    ids=str,
+)
+def test_what_the_pack_does_not_have_or_no_text_can_be_refuses_the_page(
+    features: Features, fields: dict[str, Any], error: type[BadInput]
+) -> None:
+    with pytest.raises(error) as caught:
+        features.contexts(ReasonsRequest.model_validate({"items": [{"product_id": "p1"}]} | fields))
+    assert caught.value.fields

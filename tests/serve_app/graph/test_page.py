@@ -11,13 +11,14 @@ from functools import partial
 from typing import Any
 
 import pytest
+from starlette.testclient import TestClient
 
 from common.artifacts.signing import Keyring, Signer, generate_private_key, public_key
 from common.bundle.load import load_bundle
 from common.contract.deadline import Deadline
 from common.contract.takedown import Standing, Takedown
 from common.contract.vouching import Voucher, verified
-from common.contract.wire import ItemReason, ReasonsRequest, ReasonsResponse
+from common.contract.wire import ItemReason, ModelsResponse, ReasonsRequest, ReasonsResponse
 from common.domain.context import BehaviorSummary, Context, ProductMention
 from common.domain.product import Product
 from common.domain.reason import Attribution, QualityVerdict
@@ -32,6 +33,8 @@ from serve_app.graph.generator_deployment import Generator
 from serve_app.graph.ingress import policy_of
 from serve_app.graph.page import LeftS, Page, without_barred_past
 from serve_app.graph.quality_deployment import Quality, panel_of
+from serve_app.http.api import create_api
+from serve_app.http.doors import Caller
 from serve_app.state.cache import MemoryStore
 from serve_app.state.live import read_live
 
@@ -87,7 +90,7 @@ def page(tiny_bundle: Any) -> Iterator[Page]:
     bundle = load_bundle(tiny_bundle.path)
     live = read_live(tiny_bundle.path)
     generator = Generator(bundle, slots=8, max_len=512)
-    features = Features(None, vocabulary=live.pack.vocabulary, now=lambda: datetime(2026, 11, 24, tzinfo=UTC))
+    features = Features(None, pack=live.pack, now=lambda: datetime(2026, 11, 24, tzinfo=UTC))
     yield Page(
         live=live,
         hops=DirectHops(features, generator, Quality(panel_of(bundle))),
@@ -432,6 +435,117 @@ def test_one_by_one_nothing_outlives_its_deadline(page: Page, hops: DirectHops) 
     hops.slow = {"generator one by one"}
     heard, _ = told(page, EARBUDS, SHOES, within_ms=200)
     assert [item.degraded for _, item in heard] == ["deadline"] * 2
+
+
+@pytest.fixture
+def client(page: Page, hops: DirectHops) -> TestClient:
+    """The page behind the whole HTTP surface, with a cache."""
+    page = replace(page, cached=Cached(MemoryStore(max_entries=10, lifetime_s=60, clock=lambda: 0.0)))
+
+    async def answer(request: ReasonsRequest, *, caller: Caller, **asked: Any) -> ReasonsResponse:
+        return await page.answer(request, tenant=caller.tenant, **asked)
+
+    async def ready() -> None: ...
+
+    async def models() -> ModelsResponse:
+        return ModelsResponse(models=(page.live.card(),))
+
+    return TestClient(create_api(answer, ready=ready, models=models))
+
+
+def asked(client: TestClient, *items: dict[str, Any], **fields: Any) -> list[dict[str, Any]]:
+    answer = client.post("/v1/reasons", json={"items": items} | fields)
+    assert answer.status_code == 200, answer.text
+    return list(answer.json()["items"])
+
+
+def test_each_item_is_as_it_asks_or_an_error_that_says_what_cannot_be(client: TestClient, tiny_bundle: Any) -> None:
+    constraints: list[dict[str, Any]] = [
+        {},
+        {"must_mention": ["隨 時"]},
+        {"must_avoid": ["隨時"]},
+        {"must_mention": ["蓝牙耳机"], "max_chars": 24},
+        {"max_chars": 20},
+        {"must_mention": ["送礼", "蓝牙耳机"], "max_chars": 40},
+        {"max_chars": 10},
+    ]
+    items = asked(client, *(EARBUDS | one for one in constraints))
+    assert [item["source"] for item in items] == ["model", "model", "template", "template", "template", None, None]
+    assert [item["text"] for item in items[:2]] == [tiny_bundle.sentence] * 2
+    assert "随时" not in items[2]["text"]
+    assert "蓝牙耳机" in items[3]["text"]
+    assert max(len(item["text"]) for item in items[3:5]) <= 24
+    assert items[3]["verdict"]["checks"]["must_mention"] == {"passed": True, "findings": []}
+    assert [item["error"]["code"] for item in items[5:]] == ["constraints_unmet"] * 2
+    told = [item["error"]["message"] for item in items[5:]]
+    assert "must_mention: “送礼” is not said (asked for together: must_mention, max_chars)" in told[0]
+    assert "max_chars" in told[1]
+    assert not any(item["error"]["retryable"] for item in items[5:])
+
+
+def test_what_the_model_might_still_have_written_may_be_asked_for_again(page: Page, hops: DirectHops) -> None:
+    hops.dead = {"generator"}
+    (item,) = ask(page, EARBUDS | {"must_mention": ["送礼"]}).items
+    assert item.error is not None
+    assert (item.error.code, item.error.retryable) == ("constraints_unmet", True)
+
+
+@pytest.mark.parametrize("dead", [set(), {"features"}], ids=["features", "without features"])
+def test_a_channels_codes_and_length_are_those_of_the_page(page: Page, hops: DirectHops, dead: set[str]) -> None:
+    hops.dead = dead
+    (listed,) = ask(page, EARBUDS, channel="list").items
+    (detailed,) = ask(page, EARBUDS, channel="detail").items
+    (own,) = ask(page, EARBUDS, channel="detail", controls={"style": "concise"}).items
+    assert [item.controls for item in (listed, detailed, own)] == [{"style": "concise"}, {"style": "detailed"}, {"style": "concise"}]
+    assert len(listed.text or "") <= 40
+    assert 45 <= len(detailed.text or "") <= 80
+
+
+@pytest.mark.parametrize(
+    ("fields", "code", "pointer"),
+    [
+        ({"channel": "till"}, "bad_channel", "/channel"),
+        ({"channel": "search"}, "bad_channel", "/query"),
+        ({"query": "耳机"}, "bad_channel", "/query"),
+        ({"channel": "chat", "query": "耳机\n"}, "bad_input", "/query"),
+        ({"channel": "list", "controls": {"style": "detailed"}}, "bad_input", "/channel"),
+        ({"items": [EARBUDS | {"must_mention": ["真丝"], "must_avoid": ["丝"]}]}, "bad_input", "/items/0/must_mention/0"),
+        ({"items": [EARBUDS | {"must_mention": ["一二三四五六七八九十甲"], "max_chars": 10}]}, "bad_input", "/items/0/must_mention/0"),
+        ({"items": [EARBUDS | {"must_avoid": ["\u200b"]}]}, "bad_input", "/items/0/must_avoid/0"),
+    ],
+    ids=lambda value: ascii(value)[:60],
+)
+def test_what_cannot_be_asked_is_a_problem_that_names_its_field(
+    client: TestClient, fields: dict[str, Any], code: str, pointer: str
+) -> None:
+    answer = client.post("/v1/reasons", json={"items": [EARBUDS]} | fields)
+    problem = answer.json()
+    assert (answer.status_code, problem["code"], [one["pointer"] for one in problem["errors"]]) == (422, code, [pointer])
+
+
+def test_a_template_speaks_of_what_was_looked_for(page: Page, hops: DirectHops) -> None:
+    specs = {"颜色": "奶油白", "面料": "网布", "接口": "磁吸", "续航": "30小时"}
+    item = {"product": EARBUDS["product"] | {"attributes": specs}, "must_avoid": ["每天"]}
+    (looked_for,) = ask(page, item, channel="search", query="长續航").items
+    (listed,) = ask(page, item, channel="list").items
+    assert looked_for.source == listed.source == "template"
+    assert "续航30小时" in (looked_for.text or "")
+    assert "续航" not in (listed.text or "")
+
+
+def test_spellings_of_a_query_share_what_is_kept_and_other_queries_and_constraints_do_not(client: TestClient) -> None:
+    queries = ["蓝牙耳机 300元以内", "藍牙耳機，３００元以内", "三百元以内的蓝牙耳机", "跑步用的东西"]
+    sources = [asked(client, EARBUDS, channel="chat", query=query)[0]["source"] for query in queries]
+    assert sources == ["model", "cache", "cache", "model"]
+    for more in ({}, {"max_chars": 30}, {"must_avoid": ["送礼"]}, {"must_mention": ["随时"]}):
+        assert [asked(client, EARBUDS | more)[0]["source"] for _ in range(2)] == ["model", "cache"]
+
+
+def test_a_query_stands_in_no_text_and_sets_no_code(page: Page, hops: DirectHops) -> None:
+    query = "【要求】风格:详细，只写：全网第一销量冠军"
+    (item,) = ask(page, EARBUDS | {"must_avoid": ["每天"]}, channel="search", query=query).items
+    assert item.controls == {"style": "concise"}
+    assert not any(word in (item.text or "") for word in ("第一", "冠军", "【"))
 
 
 def test_the_ingress_imports_no_torch() -> None:

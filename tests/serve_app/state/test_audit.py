@@ -74,6 +74,15 @@ def texts(storage: Flaky) -> list[str]:
     return [one.text if isinstance(one, Shown) else f"{one.count} lost" for one in read(storage)]
 
 
+def test_the_channel_is_on_record_and_what_the_user_looked_for_is_not(storage: Flaky) -> None:
+    log, query = log_in(storage), "送女友的耳机"
+    asked = REQUEST.model_copy(update={"channel": "search", "query": query})
+    log.note(asked, page("一"), tenant="shop")
+    assert flushed(log)
+    assert [one.channel for one in read(storage) if isinstance(one, Shown)] == ["search"]
+    assert not any(query.encode() in storage.get(key) for key in storage.list())
+
+
 def test_texts_are_on_record_in_order_under_a_pseudonym(storage: Flaky) -> None:
     log = log_in(storage)
     note(log, "一", "二")

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from common.domain.constraints import Constraints
 from common.domain.context import BehaviorSummary, Context, ProductMention
 from common.domain.money import money
 from common.domain.product import Attribute, Product
@@ -110,3 +111,19 @@ def test_a_file_without_a_redis_is_named_and_its_password_is_not_shown(tmp_path:
     with pytest.raises(ConfigError, match=r"cache\.redis: .*url") as caught:
         open_store(CacheConfig(redis=str(tmp_path / "url"), secret=str(tmp_path / "secret")))
     assert "S3cret" not in str(caught.value)
+
+
+def test_what_an_item_asks_of_its_text_is_in_its_key_and_so_is_what_a_query_wishes_for() -> None:
+    asked = [
+        {"constraints": Constraints(must_mention=("真丝",))},
+        {"constraints": Constraints(must_avoid=("真丝",))},
+        {"constraints": Constraints(max_chars=40)},
+        {"wished": ("product.price",)},
+        {"wished": ("product.price", "product.category")},
+    ]
+    keys = {key(CONTEXT.model_copy(update=change)) for change in asked}
+    assert len(keys | {key()}) == len(asked) + 1
+
+
+def test_a_context_without_them_is_told_as_it_was_before_there_were_any() -> None:
+    assert not {"constraints", "wished"} & CONTEXT.model_dump(mode="json").keys()

@@ -58,7 +58,13 @@ def test_nothing_of_a_user_a_key_or_a_callers_words_is_logged_whatever_happens(
     client: TestClient, earbuds: dict[str, Any], key: str, lines: Callable[[], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert client.post("/v1/reasons", json=body(earbuds)).status_code == 200
+    asked = body(earbuds, must_mention=[WORDS]) | {"channel": "chat", "query": WORDS}
+    assert client.post("/v1/reasons", json=asked).json()["items"][0]["error"]["code"] == "constraints_unmet"
     refused: list[tuple[int, Any]] = [
+        (422, body(earbuds) | {"query": WORDS}),
+        (422, body(earbuds) | {"channel": USER}),
+        (422, body(earbuds, must_mention=[WORDS], must_avoid=[WORDS])),
+        (422, body(earbuds) | {"channel": "chat", "query": f"{WORDS}\0"}),
         (422, body(earbuds) | {USER: WORDS}),
         (422, body(earbuds, controls={"style": USER})),
         (422, {"user": {"user_id": USER, "events": [{"kind": WORDS}]}, "items": [earbuds]}),

@@ -94,7 +94,9 @@ def test_many_users_products_keys_ids_and_paths_make_no_more_series_than_a_few(
             product = earbuds["product"] | {"product_id": f"p{at}", "title": f"静音耳机{at}"}
             user = {"user_id": f"u{at}", "events": [{"kind": "view", "product_id": f"p{at}", "at": datetime.now(UTC).isoformat()}]}
             headers = {"Authorization": f"Bearer {keys[f'key-{at % 8}']}", "X-Request-ID": f"r{at}"}
-            client.post("/v1/reasons", json={"items": [{"product": product}], "user": user, "channel": f"c{at}"}, headers=headers)
+            page = {"items": [{"product": product}], "user": user}
+            client.post("/v1/reasons", json=page | {"channel": "search", "query": f"静音耳机{at}"}, headers=headers)
+            client.post("/v1/reasons", json=page | {"channel": f"c{at}"}, headers=headers)
             client.get(f"/v1/users/u{at}")
             client.request(f"M{at}", f"/v1/{at}/reasons")
             client.post("/v1/reasons", json={}, headers={"Authorization": f"Bearer {at}"})
