@@ -70,8 +70,10 @@ class DecodeThread:
     The engine is handed as many sequences as it has slots; what else was let in waits here, so that tenants take turns.
     """
 
-    def __init__(self, make_engine: Callable[[], Engine], *, slots: int) -> None:
-        """`make_engine` runs in the thread. Returns once it is done; what it raises is raised here. `slots` are the engine's."""
+    def __init__(self, make_engine: Callable[[], Engine], *, slots: int, clock: Callable[[], float] = time.monotonic) -> None:
+        """`make_engine` runs in the thread. Returns once it is done; what it raises is raised here. `slots` are the engine's. `clock` tells
+        how long steps take."""
+        self._clock = clock
         self._wake = threading.Condition()
         self._orders: list[Callable[[], None]] = []
         self._stopping = False
@@ -206,9 +208,9 @@ class DecodeThread:
         started.set_result(None)
         try:
             while self._obey():
-                full, began_s = self._line.num_waiting > 0, time.monotonic()
+                full, began_s = self._line.num_waiting > 0, self._clock()
                 done = self._engine.step()
-                step_s, finished = time.monotonic() - began_s, sum(one.finish_reason != "cancelled" for _, one in done)
+                step_s, finished = self._clock() - began_s, sum(one.finish_reason != "cancelled" for _, one in done)
                 self._pace.measure(step_s, finished)
                 if full:
                     self._full_pace.measure(step_s, finished)

@@ -122,8 +122,27 @@ def test_an_engine_that_breaks_fails_what_runs_and_what_comes_later_at_once() ->
     assert isinstance(thread.broken, RuntimeError)
 
 
+class Ticking:
+    """An engine whose every step takes a second by its clock."""
+
+    def __init__(self) -> None:
+        self.engine, self.now_s = tiny_engine(), 0.0
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self.engine, name)
+
+    def step(self) -> list[tuple[int, Generated]]:
+        self.now_s += 1
+        return self.engine.step()
+
+
+def ticking_thread() -> DecodeThread:
+    engine = Ticking()
+    return DecodeThread(lambda: engine, slots=4, clock=lambda: engine.now_s)
+
+
 def test_what_a_sequence_takes_is_measured_and_shared_by_those_that_run_together() -> None:
-    thread = DecodeThread(tiny_engine, slots=4)
+    thread = ticking_thread()
     assert thread.seconds_a_sequence == 0.0
     asyncio.run(thread.generate([prompted(1)], decoding=DECODING))
     alone = thread.seconds_a_sequence
@@ -163,12 +182,12 @@ def test_what_an_engine_cannot_be_made_from_is_told_where_it_was_asked_for() -> 
 
 
 def test_what_cannot_end_in_time_is_not_begun_and_said_at_once() -> None:
-    thread = DecodeThread(tiny_engine, slots=4)
+    thread = ticking_thread()
     thread.run([prompted(seed) for seed in range(12)], decoding=DECODING)
     pace_s = thread.seconds_a_sequence
 
     async def flood() -> tuple[list[Generated | Exception], list[Generated | Exception]]:
-        page = asyncio.create_task(thread.generate([prompted(seed) for seed in range(400)], decoding=DECODING, within_s=60.0))
+        page = asyncio.create_task(thread.generate([prompted(seed) for seed in range(400)], decoding=DECODING, within_s=6000.0))
         await until(lambda: thread.num_running > 100)
         late = await thread.generate([prompted(1), prompted(2)], decoding=DECODING, within_s=50 * pace_s)
         assert not page.done()
