@@ -149,11 +149,16 @@ def promote(result: "TrainResult", folder: Path) -> None:
 
 @contextmanager
 def serving(out: Path, *, port: int, config: Path | None = None) -> Iterator[str]:
+    options = ["--registry", f"file://{out}/registry", "--bundle", ALIAS, "--snapshot", str(out / "snapshot"), "--port", str(port)]
+    options += ["--config", str(config)] if config else []
+    with started(options, log=out / "serve.log") as url:
+        yield url
+
+
+@contextmanager
+def started(options: Sequence[str], *, log: Path) -> Iterator[str]:
     """`liyou serve` as a process of its own, stopped in the end whatever happens. Raises Unavailable when it does not come up."""
-    command = [sys.executable, "-m", "cluster.cli", "serve", "--registry", f"file://{out}/registry", "--bundle", ALIAS]
-    command += ["--snapshot", str(out / "snapshot"), "--port", str(port), "--json"]
-    command += ["--config", str(config)] if config else []
-    log = out / "serve.log"
+    command = [sys.executable, "-m", "cluster.cli", "serve", "--json", *options]
     with log.open("wb") as errors:
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, start_new_session=True)
         try:

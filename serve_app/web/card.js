@@ -28,7 +28,7 @@ export class Card {
     this.product = product;
     this.item = null; // the reason as the server told it
     this.page = null; // what the server says of the whole answer that it came with
-    this.title = foreign("h2", product.title, { id: `${id}-title` });
+    this.title = foreign("h2", product.title, { id: `${id}-title`, tabIndex: -1 });
     this.reason = node("div", { className: "reason" });
     this.why = this.#panel("why", id);
     this.verify = this.#panel("verify", id);

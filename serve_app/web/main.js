@@ -93,7 +93,9 @@ async function search() {
 }
 
 async function further() {
+  const first = cards.length;
   add(await listed(sought, next));
+  cards[first]?.title.focus(); // the button may be gone
 }
 
 function add(found) {

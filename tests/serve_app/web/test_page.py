@@ -107,8 +107,9 @@ def test_products_are_searched_and_more_of_them_follow(visit: Visit) -> None:
     expect(card.locator(".labels")).to_have_text("模型写的AI生成")
     visit.search("台灯")
     expect(visit.page.get_by_role("article")).to_have_count(8)
-    visit.page.get_by_role("button", name="更多商品").click()
+    visit.page.get_by_role("button", name="更多商品").press("Enter")
     expect(visit.page.get_by_role("article")).to_have_count(11)
+    expect(visit.page.get_by_role("article").nth(8).get_by_role("heading", level=2)).to_be_focused()
     expect(visit.page.locator(".text")).to_have_count(11)
     expect(visit.page.get_by_role("button", name="更多商品")).to_be_hidden()
     assert [len(page["items"]) for page in visit.asked[-2:]] == [8, 3], "who has a reason is not asked about again"
@@ -154,6 +155,9 @@ def test_switches_say_what_is_asked_and_reasons_follow(visit: Visit) -> None:
     expect(text).not_to_contain_text("看过")
     assert visit.asked[-1]["personalise"] is False
     expect(page.locator("#past")).to_have_text("没有历史：理由只谈商品。")
+    with page.expect_request("**/v1/reasons") as asked:
+        page.get_by_label("时限").select_option("3 s")
+    assert asked.value.headers["x-deadline-ms"] == "3000"
 
 
 def test_why_shows_each_fact_in_its_place_the_checks_and_how_it_was_made(visit: Visit) -> None:

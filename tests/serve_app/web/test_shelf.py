@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from common.errors import BadInput
 from common.features.snapshot import Snapshot
 from common.features.snapshot_build import build_snapshot
 from serve_app.web.shelf import PAGE, Shelf
@@ -42,6 +43,14 @@ def test_pages_follow_one_another_and_hold_each_product_once(shelf: Shelf) -> No
     assert len({product.product_id for product in (*first.products, *second.products)}) == 11
     everything = shelf.products("  ", offset=0)
     assert len(everything.products) == PAGE
+
+
+def test_a_search_that_would_read_a_whole_catalogue_in_vain_is_refused(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("serve_app.web.shelf.MAX_READ", 10)
+    assert len(shelf.products("", offset=0).products) == PAGE
+    assert {product.product_id for product in shelf.products("云朵", offset=0).products} == {"p1"}
+    with pytest.raises(BadInput, match="q: 'product_id' is not found in 10 products"):
+        shelf.products("product_id", offset=0)
 
 
 def test_users_with_many_and_with_few_events_are_listed_with_what_they_did_last(shelf: Shelf) -> None:

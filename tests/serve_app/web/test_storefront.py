@@ -8,9 +8,13 @@ import pytest
 from pydantic import ValidationError
 from starlette.testclient import TestClient
 
-from serve_app.config import ServeConfig
+from serve_app.config import DoorsConfig, ServeConfig
+from serve_app.graph.ingress import Ingress
 from serve_app.http.api import create_api
+from serve_app.http.doors import open_doors
 from serve_app.http.openapi import document
+from serve_app.http.traffic import Traffic
+from serve_app.telemetry.stages import OFF
 
 
 @pytest.fixture
@@ -81,6 +85,16 @@ def test_without_demo_there_is_no_page(shop: Any) -> None:
     with TestClient(create_api(unasked, ready=unasked, models=unasked)) as plain:
         assert {plain.get(path).status_code for path in ("/", "/demo/", "/demo/shop", "/demo/products")} == {404}
     assert not [path for path in document(shop.app())["paths"] if "demo" in path], "the page's own paths are nobody's contract"
+
+
+@pytest.mark.parametrize(("demo", "status"), [(False, 404), (True, 200)])
+def test_a_replica_gives_it_out_only_where_the_configuration_says_so(shop: Any, demo: bool, status: int) -> None:
+    ingress = Ingress.__new__(Ingress)
+    ingress.config = ServeConfig(demo=demo, snapshot=str(shop.snapshot.path))
+    ingress.live, ingress.keys, ingress.doors = shop.live, shop.keys, open_doors(DoorsConfig())
+    ingress.telemetry, ingress.traffic = OFF, Traffic()
+    client = TestClient(ingress.__serve_build_asgi_app__())
+    assert {client.get(path).status_code for path in ("/demo/", "/demo/shop", "/demo/products")} == {status}
 
 
 def test_a_page_with_nothing_to_show_is_refused_before_it_is_served() -> None:
