@@ -27,7 +27,8 @@ export class Card {
     const id = `card-${(made += 1)}`;
     this.product = product;
     this.item = null; // the reason as the server told it
-    this.page = null; // what the server says of the whole answer that it came with
+    this.page = null; // what the server says of the whole answer that it came with, once that was whole
+    this.settled = false; // whether there is nothing to ask
     this.title = foreign("h2", product.title, { id: `${id}-title`, tabIndex: -1 });
     this.reason = node("div", { className: "reason" });
     this.why = this.#panel("why", id);
@@ -62,24 +63,16 @@ export class Card {
       this.article.classList.toggle(name, wanted);
       if (wanted && name === "verify") this.#verified();
     };
-    const panel = { region, button, open };
-    button.addEventListener("click", () => panel.open(region.hidden));
-    return panel;
+    button.addEventListener("click", () => open(region.hidden));
+    return { region, button, open };
   }
 
-  // Closes what is open, and says whether anything was: where the focus was inside, its button has it then.
+  // Where the focus was inside, the button that opened it has it then.
   close() {
-    const open = [this.why, this.verify].filter((panel) => !panel.region.hidden);
-    for (const panel of open) {
-      if (panel.region.contains(document.activeElement)) panel.button.focus();
-      panel.open(false);
+    for (const { region, button, open } of [this.why, this.verify]) {
+      if (region.contains(document.activeElement)) button.focus();
+      open(false);
     }
-    return open.length > 0;
-  }
-
-  // Whether there is nothing to ask: a whole answer came, and asking once more would bring the same.
-  get settled() {
-    return this.page !== null && !this.item.error?.retryable;
   }
 
   // What stands here stays until something else comes.
@@ -118,6 +111,7 @@ export class Card {
   // The answer was whole: what it says of itself is signed along with each of its items.
   conclude(page) {
     this.page = page;
+    this.settled = !this.item.error?.retryable;
     this.verify.button.disabled = this.item.status !== "ok";
     if (!this.verify.region.hidden) this.#verified();
   }
@@ -135,12 +129,15 @@ export class Card {
     this.verify.region.replaceChildren(label, box, node("div", { className: "actions", children: [again, back] }), result);
   }
 
+  // What comes when the text is another again says nothing of it. Before the answer is whole nothing is asked: its end does.
   async #verified() {
     const { box, result } = this.verify;
+    const [text, { signature }] = [box.value, this.item];
     say(result, "verify.asking").dataset.valid = "";
+    if (!this.page) return;
     try {
-      const { signature } = this.item;
-      const told = await json("../v1/reasons:verify", { body: { ...this.page, items: [{ ...this.item, text: box.value }] } });
+      const told = await json("../v1/reasons:verify", { body: { ...this.page, items: [{ ...this.item, text }] } });
+      if (box.value !== text) return;
       const [{ valid, code }] = told.items;
       const until = signature && new Date(signature.expires_at * 1000).toLocaleString("sv-SE").slice(0, 16);
       say(result, valid ? "valid" : signature ? code : "unsigned", { until }).dataset.valid = valid;

@@ -29,7 +29,6 @@ async function trying(what) {
 }
 
 function tell(error, again) {
-  const button = say(node("button", { type: "button", onclick: again }), "again");
   const told = [say(node("h2"), `problem.${error.code}`), node("p", { lang: "en", textContent: error.detail })];
   if (error.retryAfter) told.push(say(node("p"), "after", { seconds: error.retryAfter }));
   if (error.requestId) told.push(say(node("p", { className: "request" }), "request", { id: error.requestId }));
@@ -38,7 +37,7 @@ function tell(error, again) {
     const entered = (event) => { event.preventDefault(); useKey(field.value.trim()); again(); };
     const label = say(node("label", { htmlFor: "key" }), "key");
     told.push(node("form", { onsubmit: entered, children: [label, field, say(node("button"), "key.use")] }));
-  } else told.push(button);
+  } else told.push(say(node("button", { type: "button", onclick: again }), "again"));
   problem.replaceChildren(...told);
   status.textContent = "";
   delete status.dataset.word;
@@ -59,7 +58,7 @@ async function open() {
 
 function codeField({ name, values }) {
   const select = node("select", { id: `code-${name}`, name });
-  for (const value of ["auto", "none"]) select.append(say(node("option", { value }), `code.${value}`));
+  for (const value of ["auto", "none"]) select.append(say(node("option", { value }), `choice.${value}`));
   for (const value of values) select.append(say(node("option", { value: `=${value.name}` }), `code.${name}.${value.name}`));
   return node("div", { className: "field", children: [say(node("label", { htmlFor: select.id }), `code.${name}`), select] });
 }
@@ -139,7 +138,7 @@ async function fill() {
 // With other switches every card is written anew.
 function switched() {
   showPast();
-  for (const card of cards) card.page = null;
+  for (const card of cards) card.settled = false;
   trying(fill);
 }
 

@@ -11,7 +11,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, Route, expect, sync_playwright
 
 from common.contract.takedown import Standing, Takedown
 from common.errors import Overloaded, RateLimited, Unavailable
@@ -203,6 +203,23 @@ def test_what_was_signed_is_valid_and_a_changed_character_makes_it_not(visit: Vi
     expect(result).to_have_text(re.compile("^有效"))
 
 
+def test_a_verification_that_comes_late_says_nothing_of_another_text(visit: Visit) -> None:
+    held: list[Route] = []
+    visit.page.route("**/v1/reasons:verify", lambda route: held.append(route))
+    card = visit.card("静音蓝牙耳机")
+    card.get_by_role("button", name="验证 静音蓝牙耳机").click()
+    expect(card.locator(".result")).to_have_text("正在验证…")
+    card.get_by_role("textbox").fill("改过了。")
+    with visit.page.expect_response("**/v1/reasons:verify") as answer:
+        held[0].continue_()
+    answer.value.finished()
+    visit.page.unroute("**/v1/reasons:verify")
+    visit.page.evaluate("() => new Promise((done) => setTimeout(done, 100))")
+    expect(card.locator(".result")).to_have_text("文字改过了，还没有验证。")
+    card.get_by_role("button", name="恢复原文").click()
+    expect(card.locator(".result")).to_have_text(re.compile("^有效"))
+
+
 def test_verify_tells_what_was_taken_down_and_what_is_past_its_time(shop: Any, visit: Visit) -> None:
     card = visit.card("静音蓝牙耳机")
     shop.standing = TAKEN_DOWN
@@ -270,6 +287,8 @@ def test_what_is_refused_is_told_in_words_with_its_number_and_nothing_is_lost(sh
     assert re.search(r"请求编号 [0-9a-f]{32}", problem.inner_text())
     assert page.locator(".text").all_text_contents() == shown
     assert page.locator("[aria-busy]").count() == 0
+    visit.card("静音蓝牙耳机").get_by_role("button", name="验证 静音蓝牙耳机").click()
+    expect(visit.card("静音蓝牙耳机").locator(".result")).to_have_text(re.compile("^有效"))
     page.get_by_role("button", name="再试一次").click()
     expect(problem).to_contain_text("服务器忙")
     page.get_by_role("button", name="再试一次").press("Enter")
