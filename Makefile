@@ -59,6 +59,9 @@ study-base: out/study/snapshot/manifest.json $(OTHER_SHOPS)  ## train_app/study/
 bench-train: install  ## our training steps beside TRL's, a bare loop's and plain DDP's, two hours of two idle cores; docs/results/bench_train.json
 	$(RUN) $(VENV)/bin/python -m cluster.bench.train.run
 
+fuzz: install  ## 100,000 generated requests against the ASGI app, 5,000 by schemathesis through Serve; docs/results/fuzz.json; half an hour
+	$(RUN) $(VENV)/bin/python -m cluster.bench.serve.fuzz
+
 labels: install  ## control accuracy over the share of reasons with labels, 21 small trainings, an hour of one core; docs/results/labels.json
 	$(RUN) $(VENV)/bin/python -m cluster.bench.labels
 

@@ -29,6 +29,7 @@ LAYERS = (
     {"starter"},
 )
 TORCH_HOMES = {
+    "common/language/attribution.py",
     "common/language/base_model.py",
     "common/language/bottleneck.py",
     "common/language/packing.py",

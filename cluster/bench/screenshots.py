@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 from PIL import Image
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-from cluster.commands.demo import started
+from cluster.local_server import local_server
 from common.errors import LiyouError
 
 IMAGES = Path("docs/images")
@@ -28,12 +28,12 @@ def main() -> None:
     expect.set_options(timeout=PATIENCE_MS)
     with (
         TemporaryDirectory() as folder,
-        started(["--demo", "--port", str(PORT)], log=Path(folder) / "serve.log") as url,
+        local_server(["--demo", "--port", str(PORT)], log=Path(folder) / "serve.log") as ready,
         sync_playwright() as playwright,
     ):
         browser = playwright.chromium.launch(executable_path=chromium)
-        keep(wide(browser, url), "storefront.png")
-        keep(narrow(browser, url), "storefront-why.png")
+        keep(wide(browser, ready["url"]), "storefront.png")
+        keep(narrow(browser, ready["url"]), "storefront-why.png")
         browser.close()
 
 

@@ -51,18 +51,20 @@ class LiyouClient:
         user: str | Mapping[str, object] | None = None,
         controls: Mapping[str, str | None] | None = None,
         personalise: bool = True,
+        explain: bool = False,
         deadline_ms: int = 10_000,
     ) -> ReasonsResponse:
         """A reason for each item, in their order; an item is a product's id or the fields of a RequestItem
         ({"product": {"product_id": …, "title": …}} for one that the shop's snapshot lacks), a user an id or a RequestUser.
-        `personalise=False` for a user who opted out: neither past nor tastes are looked at.
+        `personalise=False` for a user who opted out: neither past nor tastes are looked at. `explain`: each reason that a model wrote has
+        `attribution`, what each code had to do with it, and counts twice against the key's limits.
 
         Tries again within the deadline where that is safe. Raises what the server answered as itself (BadControl, ProductNotFound, …), and
         Unavailable or DeadlineExceeded when nobody answered in time.
         """
         serving = self._storefront()
         body = serving.body(items, user=user, controls=controls, personalise=personalise, deadline_ms=deadline_ms)
-        return serving.reasons(body, deadline_ms=deadline_ms)
+        return serving.reasons(body, deadline_ms=deadline_ms, explain=explain)
 
     def each_reason(
         self,

@@ -33,9 +33,10 @@ class Serving:
     def close(self) -> None:
         self._http.close()
 
-    def reasons(self, body: bytes, *, deadline_ms: int) -> ReasonsResponse:
+    def reasons(self, body: bytes, *, deadline_ms: int, explain: bool = False) -> ReasonsResponse:
         deadline = Deadline.after(deadline_ms, now_s=self._clock())
-        return self._tried(lambda left_ms: self._post(body, left_ms=left_ms, path="/v1/reasons", kind=ReasonsResponse), deadline)
+        path = "/v1/reasons?explain=true" if explain else "/v1/reasons"
+        return self._tried(lambda left_ms: self._post(body, left_ms=left_ms, path=path, kind=ReasonsResponse), deadline)
 
     def warm(self, body: bytes, *, deadline_ms: int) -> WarmResponse:
         deadline = Deadline.after(deadline_ms, now_s=self._clock())

@@ -1,11 +1,5 @@
 """`liyou demo`: the whole line on a simulated shop, by what the other commands call; leaves a registry and nothing running."""
 
-import json
-import os
-import select
-import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -18,7 +12,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from common.errors import LiyouError, Unavailable
+from cluster.local_server import local_server
+from common.errors import LiyouError
 
 if TYPE_CHECKING:
     from common.features.snapshot import Snapshot
@@ -27,7 +22,6 @@ if TYPE_CHECKING:
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 console = Console(highlight=False, soft_wrap=True)  # paths and commands stay whole, to be copied
 ALIAS = "prod"
-START_S, STOP_S = 90.0, 30.0
 NUM_ITEMS = 4
 LEAST_AUC = 0.75
 
@@ -149,34 +143,12 @@ def promote(result: "TrainResult", folder: Path) -> None:
 
 @contextmanager
 def serving(out: Path, *, port: int, config: Path | None = None) -> Iterator[str]:
-    options = ["--registry", f"file://{out}/registry", "--bundle", ALIAS, "--snapshot", str(out / "snapshot"), "--port", str(port)]
-    options += ["--config", str(config)] if config else []
-    with started(options, log=out / "serve.log") as url:
-        yield url
-
-
-@contextmanager
-def started(options: Sequence[str], *, log: Path) -> Iterator[str]:
-    """`liyou serve` as a process of its own, stopped in the end whatever happens. Raises Unavailable when it does not come up."""
-    command = [sys.executable, "-m", "cluster.cli", "serve", "--json", *options]
-    with log.open("wb") as errors:
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, start_new_session=True)
-        try:
-            assert process.stdout is not None
-            answered, _, _ = select.select([process.stdout], [], [], START_S)
-            line = process.stdout.readline() if answered else b""
-            if not line:
-                ended = f"exit code {process.wait(STOP_S)}" if answered else f"nothing within {START_S:.0f} s"
-                raise Unavailable(f"the server did not start ({ended}); its words are in {log}")
-            ready = json.loads(line)
-            console.print(f"{ready['bundle_id']} answers at {ready['url']} after {ready['total_s']} s")
-            yield str(ready["url"])
-        finally:
-            process.send_signal(signal.SIGTERM)
-            try:
-                process.wait(STOP_S)
-            except subprocess.TimeoutExpired:
-                os.killpg(process.pid, signal.SIGKILL)
+    """What `out` holds, behind `liyou serve`. Raises Unavailable when it does not come up."""
+    words = ["--registry", f"file://{out}/registry", "--bundle", ALIAS, "--snapshot", str(out / "snapshot"), "--port", str(port)]
+    words += ["--config", str(config)] if config else []
+    with local_server(words, log=out / "serve.log") as ready:
+        console.print(f"{ready['bundle_id']} answers at {ready['url']} after {ready['total_s']} s")
+        yield str(ready["url"])
 
 
 def pages(url: str, snapshot: "Snapshot") -> list[str]:

@@ -4,7 +4,7 @@ Requests refuse unknown fields; replies are read leniently, so that an older cli
 currency's unit here and minor units inside.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from decimal import Decimal
 from typing import Annotated, Literal
@@ -19,7 +19,7 @@ from common.domain.controls import ControlVocabulary
 from common.domain.event import Event, EventKind
 from common.domain.money import money
 from common.domain.product import Attribute, Product
-from common.domain.reason import ClaimKind, Evidence, QualityVerdict, Source, Span
+from common.domain.reason import Attribution, ClaimKind, Evidence, QualityVerdict, Source, Span
 from common.errors import BadControl, LiyouError
 
 LINES = "application/x-ndjson"
@@ -208,6 +208,24 @@ class ItemEvidence(Reply):
     product_id: str | None = Field(None, description="of what the user did something with")
 
 
+class ItemDueTo(Reply):
+    """Where in the text a code shows."""
+
+    span: Span = Field(description="[start, end) in Unicode code points of the item's text")
+    nats: float
+
+
+class ItemAttribution(Reply):
+    """What one code had to do with a text: the model reads it again under the same prompt with this code changed."""
+
+    control: str
+    value: str
+    recovered: float = Field(description="probability that this value was asked, given the text and equal odds before; near 1: it shows")
+    free_nats: float = Field(description="by how much log p(text) is higher than without this code; e^nats times as likely")
+    against: dict[str, float] = Field(description="than under each other value of it")
+    due_to: tuple[ItemDueTo, ...] = Field(description="where the text is likelier by it than by its other values on average")
+
+
 class ItemReason(Reply):
     """The answer for one item of the request. With status "error" only product_id and error are set."""
 
@@ -224,6 +242,9 @@ class ItemReason(Reply):
     error: ItemError | None = None
     attempts: int = Field(0, description="rounds of generation before this answer")
     degraded: str | None = Field(None, description="why a template is shown; null when the model answered")
+    attribution: tuple[ItemAttribution, ...] | None = Field(
+        None, description="with ?explain=true, of each code; null for templates, and where the time did not reach"
+    )
 
 
 class ReasonsResponse(Reply):
@@ -310,6 +331,10 @@ class Health(Reply):
 def verdict_of(verdict: QualityVerdict) -> ItemVerdict:
     checks = {name: ItemCheck(passed=check.passed, findings=check.findings) for name, check in verdict.checks.items()}
     return ItemVerdict(accepted=verdict.accepted, score=verdict.score, checks=checks)
+
+
+def attribution_of(attributions: Iterable[Attribution]) -> tuple[ItemAttribution, ...]:
+    return tuple(ItemAttribution(**entry.model_dump()) for entry in attributions)
 
 
 def evidence_of(evidence: tuple[Evidence, ...]) -> tuple[ItemEvidence, ...]:

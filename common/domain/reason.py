@@ -39,6 +39,24 @@ class Evidence(Frozen):
     product_id: str | None = None
 
 
+class DueTo(Frozen):
+    """A stretch of a text, and by how much (nats) a code makes it likelier than the code's other values do on average."""
+
+    span: Span
+    nats: float
+
+
+class Attribution(Frozen):
+    """What one code had to do with a text; see common/language/attribution.py."""
+
+    control: str
+    value: str
+    recovered: float = Field(ge=0, le=1, description="probability that this value was asked, given the text and equal odds before")
+    free_nats: float = Field(description="by how much the text is likelier than without this code")
+    against: dict[str, float] = Field(description="than under each other value, nats; the rest of the prompt is the same")
+    due_to: tuple[DueTo, ...] = Field(description="where in the text, from left to right")
+
+
 class CheckResult(Frozen):
     name: str = Field(description="facts, controls, compliance, length, language, repetition")
     passed: bool

@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from common.domain.decoding import DecodingParams
 from common.errors import Unavailable
@@ -20,6 +21,8 @@ from common.generation.engine import Sequence as Prompted
 from serve_app.graph.admission import Admission, Tenant
 
 log = logging.getLogger("ray.serve")
+
+Made = TypeVar("Made")
 
 FORGET_S = 10.0
 """Of stepping, not of idling, after which a measurement counts e times less: a few pages' worth."""
@@ -134,6 +137,25 @@ class DecodeThread:
         tickets = [Ticket(sequence, decoding) for sequence in sequences]
         self._order(lambda: self._let_in(tickets, group=1, within_s=None, tenant=None))
         return [ticket.result.result() for ticket in tickets]
+
+    async def beside(self, work: Callable[[], Made]) -> Made:
+        """What `work` makes, between two steps: it has the model to itself, and what is decoding waits for it. Raises what it raises, or
+        Unavailable when the engine broke. A call that was cancelled before its turn is not begun."""
+        made: Future[Made] = Future()
+
+        def do() -> None:
+            if not made.set_running_or_notify_cancel():
+                return
+            if self._stopping:
+                made.set_exception(STOPPED)
+                return
+            try:
+                made.set_result(work())
+            except Exception as error:
+                made.set_exception(error)
+
+        self._order(do)
+        return await asyncio.wrap_future(made)
 
     @property
     def broken(self) -> BaseException | None:

@@ -2,14 +2,17 @@
 
 import math
 from collections.abc import AsyncIterator, Sequence
+from functools import partial
 
 from common.bundle.load import LoadedBundle
 from common.domain.context import Context
+from common.domain.reason import Attribution
 from common.generation.answer import Written
 from common.generation.candidates import candidate, sequences
 from common.generation.engine import Engine, Generated
 from common.generation.engine import Sequence as Prompted
 from common.generation.hf import HfEngine
+from common.language.attribution import attributed
 from serve_app.graph.admission import Tenant
 from serve_app.graph.decode_thread import Crowded, DecodeThread
 
@@ -65,6 +68,14 @@ class Generator:
         asked = self._asked(contexts, k=k, attempt=attempt)
         async for at, results in self.thread.each(asked, decoding=self.decoding, group=k, within_s=within_s, tenant=tenant):
             yield at, self._written(results)
+
+    async def attributed(self, contexts: Sequence[Context], texts: Sequence[str]) -> list[tuple[Attribution, ...]]:
+        """What each code had to do with each text. One item after the other, so that what decodes beside waits for one at a time.
+
+        Raises BadControl, PromptTooLong, or Unavailable when the engine broke.
+        """
+        read = partial(attributed, language=self.bundle.language, vocabulary=self.bundle.pack.vocabulary)
+        return [tuple(await self.thread.beside(partial(read, text, context))) for context, text in zip(contexts, texts, strict=True)]
 
     def _asked(self, contexts: Sequence[Context], *, k: int, attempt: int) -> list[Prompted]:
         return sequences(

@@ -16,7 +16,7 @@ from common.contract.deadline import Deadline
 from common.contract.takedown import Standing
 from common.contract.wire import ItemReason, ModelsResponse, ReasonsRequest, ReasonsResponse, WarmResponse
 from common.domain.context import Context
-from common.domain.reason import QualityVerdict
+from common.domain.reason import Attribution, QualityVerdict
 from common.errors import Refused, Unavailable
 from common.features.snapshot import Snapshot
 from common.generation.answer import AnswerPolicy, Written
@@ -101,9 +101,24 @@ class Ingress:
         return app
 
     async def answer(
-        self, request: ReasonsRequest, *, request_id: str, deadline: Deadline, caller: Caller, tell: TellItem | None = None
+        self,
+        request: ReasonsRequest,
+        *,
+        request_id: str,
+        deadline: Deadline,
+        caller: Caller,
+        explain: bool = False,
+        tell: TellItem | None = None,
     ) -> ReasonsResponse:
-        ask = partial(self.page.answer, request, request_id=request_id, deadline=deadline, tenant=caller.tenant, sandbox=caller.sandbox)
+        ask = partial(
+            self.page.answer,
+            request,
+            request_id=request_id,
+            deadline=deadline,
+            tenant=caller.tenant,
+            sandbox=caller.sandbox,
+            explain=explain,
+        )
         if tell is None:
             answer = await ask()
             self._note(request, answer, deadline=deadline, caller=caller)
@@ -209,6 +224,7 @@ class HandleHops:
         self._features = Hop[list[Context | ItemReason]]("features", timeout_s=config.features.timeout_s, record=record)
         self._generator = Hop[list[Written]]("generator", record=record)
         self._streaming = Hop[tuple[int, Written]]("generator", record=record)
+        self._attributed = Hop[list[tuple[Attribution, ...]]]("generator", record=record)
         self._quality = Hop[list[list[QualityVerdict]]]("quality", record=record)
         self._ready = [
             (Hop[bool](name, timeout_s=READY_TIMEOUT_S), handle)
@@ -255,6 +271,10 @@ class HandleHops:
             verdicts = await self._quality(ask, left_s=left_s)
         count_verdicts(self.telemetry.record, chain.from_iterable(verdicts))
         return verdicts
+
+    async def attributed(self, contexts: Sequence[Context], texts: Sequence[str], *, left_s: LeftS) -> list[tuple[Attribution, ...]]:
+        with self.telemetry.stage("attribute"):
+            return await self._attributed(partial(self.generator.attributed.remote, contexts, texts, call=Call.current()), left_s=left_s)
 
     async def ready(self, *, left_s: LeftS) -> bool:
         """Raises Unavailable that names all that do not answer."""

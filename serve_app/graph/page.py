@@ -7,7 +7,7 @@ the page fail.
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
@@ -16,11 +16,11 @@ from common.contract.deadline import Deadline
 from common.contract.provenance import Statement, label
 from common.contract.takedown import Standing
 from common.contract.vouching import Voucher
-from common.contract.wire import ItemReason, ReasonsRequest, ReasonsResponse, evidence_of, item_error, verdict_of
+from common.contract.wire import ItemReason, ReasonsRequest, ReasonsResponse, attribution_of, evidence_of, item_error, verdict_of
 from common.domain.context import Context
 from common.domain.product import Product
-from common.domain.reason import QualityVerdict, Reason, Source
-from common.errors import DeadlineExceeded, ProductNotFound, Refused, TakenDown, Unavailable
+from common.domain.reason import Attribution, QualityVerdict, Reason, Source
+from common.errors import DeadlineExceeded, ProductNotFound, PromptTooLong, Refused, TakenDown, Unavailable
 from common.generation.answer import AnswerPolicy, Beside, Items, Tell, Write, Written, answer
 from common.generation.candidates import Candidate
 from common.generation.template import fill_if_lawful
@@ -54,6 +54,8 @@ class Hops(Protocol):
         self, contexts: Sequence[Context], *, k: int, attempt: int, tenant: Tenant, left_s: LeftS
     ) -> AsyncIterator[tuple[int, Written]]:
         """As `write`, place by place as each is done."""
+
+    async def attributed(self, contexts: Sequence[Context], texts: Sequence[str], *, left_s: LeftS) -> list[tuple[Attribution, ...]]: ...
 
     async def judge(
         self, contexts: Sequence[Context], candidates: Sequence[Sequence[Candidate]], *, left_s: LeftS
@@ -107,10 +109,12 @@ class Page:
         tenant: Tenant = None,
         sandbox: bool = False,
         warming: bool = False,
+        explain: bool = False,
         tell: TellItem | None = None,
     ) -> ReasonsResponse:
         """`sandbox`: templates for all, and no model is asked. `warming`: nobody waits for it, it takes one turn among all. `tell`: items
         are written one by one, so that each can be told as soon as it is accepted, at the cost of more calls; None: a page as one.
+        `explain`: what each code had to do with what a model wrote is told too, if there is time; not where items are told one by one.
 
         Raises BadControl for a code that the bundle does not have, ProductNotFound when nobody knows any product of the page,
         DeadlineExceeded or Unavailable when no item could be answered. Nothing has been told then.
@@ -162,7 +166,22 @@ class Page:
         else:
             for number, context in enumerate(contexts.values()):
                 take(number, self._template(context, degraded=missing))
+        if explain:
+            items |= await self._explained(items, contexts, asking)
         return self.response([items[at] for at in range(len(found))], request_id=request_id)
+
+    async def _explained(
+        self, items: Mapping[int, ItemReason], contexts: Mapping[int, Context], asking: "_Asking"
+    ) -> dict[int, ItemReason]:
+        """Those that a model wrote, with their attribution; a page is answered without it where it cannot be had in time."""
+        written = {at: item.text for at, item in items.items() if item.text and item.source != "template"}
+        if not written:
+            return {}
+        try:
+            found = await self.hops.attributed([contexts[at] for at in written], list(written.values()), left_s=asking.left_s)
+        except (Unavailable, PromptTooLong):
+            return {}
+        return {at: items[at].model_copy(update={"attribution": attribution_of(own)}) for at, own in zip(written, found, strict=True)}
 
     def response(self, items: Sequence[ItemReason], *, request_id: str) -> ReasonsResponse:
         return ReasonsResponse(

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 
 from common.contract.wire import ItemReason, ReasonsRequest
 from common.domain.context import Context
-from common.domain.reason import QualityVerdict
+from common.domain.reason import Attribution, QualityVerdict
 from common.errors import Unavailable
 from common.generation.answer import Written
 from common.generation.candidates import Candidate
@@ -98,6 +98,11 @@ class GeneratorReplica:
         with self._with_engine(), self.telemetry.span("write"):
             async for part in self.generator.each(contexts, k=k, attempt=attempt, within_s=within_s, tenant=tenant):
                 yield part
+
+    async def attributed(self, contexts: Sequence[Context], texts: Sequence[str], *, call: Call) -> list[tuple[Attribution, ...]]:
+        call.joined()
+        with self._with_engine(), self.telemetry.span("attribute"):
+            return await self.generator.attributed(contexts, texts)
 
     @contextmanager
     def _with_engine(self) -> Iterator[None]:

@@ -35,7 +35,7 @@ from serve_app.http.doors import Caller, Doors, Headers
 from serve_app.http.limits import HttpLimits, read_json
 from serve_app.http.lines import Lines, TellItem, wants_lines
 from serve_app.http.observed import ObservedMiddleware
-from serve_app.http.openapi import LINES_ANSWER, REASONS_REQUEST, VERIFY_REQUEST, document, problem_answers
+from serve_app.http.openapi import EXPLAINED_REQUEST, LINES_ANSWER, REASONS_REQUEST, VERIFY_REQUEST, document, problem_answers
 from serve_app.http.request_id import RequestIdMiddleware, problem_response
 from serve_app.http.traffic import Traffic
 from serve_app.state.counters import Counters
@@ -45,12 +45,23 @@ from serve_app.telemetry.stages import OFF, Telemetry
 Body = TypeVar("Body", bound=BaseModel)
 
 
+EXPLAINED_COUNTS = 2
+"""Items of a caller's limits that an explained item is: it is read a dozen times, which takes about as long as its candidates did."""
+
+
 class AnswerPage(Protocol):
     async def __call__(
-        self, request: ReasonsRequest, *, request_id: str, deadline: Deadline, caller: Caller, tell: TellItem | None = None
+        self,
+        request: ReasonsRequest,
+        *,
+        request_id: str,
+        deadline: Deadline,
+        caller: Caller,
+        explain: bool = False,
+        tell: TellItem | None = None,
     ) -> ReasonsResponse:
-        """The whole page, every item answered; `tell` hears of each as soon as it is accepted, and has heard of all at the end. Raises
-        BadControl, or Unavailable when not even templates were possible, before anything is told."""
+        """The whole page, every item answered, with attributions where it is to `explain`; `tell` hears of each as soon as it is accepted,
+        and has heard of all at the end. Raises BadControl, or Unavailable when not even templates were possible; nothing is told then."""
 
 
 class WarmPage(Protocol):
@@ -107,9 +118,9 @@ def create_api(
         milliseconds = parse_deadline_ms(request.headers.get(DEADLINE_HEADER), limits=bounds.deadline)
         return caller, Deadline.after(milliseconds, now_s=arrived_s)
 
-    async def asked(request: Request, caller: Caller) -> tuple[ReasonsRequest, Headers]:
+    async def asked(request: Request, caller: Caller, *, times: int = 1) -> tuple[ReasonsRequest, Headers]:
         page = parsed(await read_json(request, limits=bounds), ReasonsRequest)
-        return page, await entry.charge(caller, items=len(page.items))
+        return page, await entry.charge(caller, items=times * len(page.items))
 
     @asynccontextmanager
     async def in_time(deadline: Deadline) -> AsyncIterator[None]:
@@ -123,15 +134,16 @@ def create_api(
     @app.post(
         "/v1/reasons",
         response_model=ReasonsResponse,
-        openapi_extra=REASONS_REQUEST,
+        openapi_extra=EXPLAINED_REQUEST,
         responses=LINES_ANSWER | problem_answers(400, 401, 403, 404, 413, 415, 422, 429, 500, 503, 504),
         summary="Reasons for a page of 1 to 50 products, in the order asked",
     )
     async def reasons(request: Request) -> Response:
         caller, deadline = await enter(request)
-        ask = partial(answer_page, request_id=request.state.request_id, deadline=deadline, caller=caller)
+        explain = wants_explanation(request)
+        ask = partial(answer_page, request_id=request.state.request_id, deadline=deadline, caller=caller, explain=explain)
         async with in_time(deadline):
-            page, left = await asked(request, caller)
+            page, left = await asked(request, caller, times=EXPLAINED_COUNTS if explain else 1)
             if not wants_lines(request):
                 return json_response(_observed(request, await ask(page)), headers=left)
             lines = Lines(lambda tell: ask(page, tell=tell), request_id=request.state.request_id, at_end=partial(_ended, request))
@@ -213,6 +225,16 @@ def _ended(request: Request, ended: ReasonsResponse | str | None) -> None:
         request.state.code, request.state.broke_off = ended, "left" if ended is None else "failed"
 
 
+def wants_explanation(request: Request) -> bool:
+    """Raises BadInput for what is neither true nor false, and where lines are asked for, which are gone before they could be explained."""
+    asked = request.query_params.get("explain", "false")
+    if asked not in ("true", "false"):
+        raise BadInput(f"explain: got {asked[:20]!r}; expected true or false")
+    if asked == "true" and wants_lines(request):
+        raise BadInput(f"explain: a page is explained whole; leave {LINES} out of Accept")
+    return asked == "true"
+
+
 def parsed(body: object, kind: type[Body]) -> Body:
     """The body as a request. Raises RefusedDocument with every field that is wrong."""
     try:
@@ -231,7 +253,7 @@ def _add_problem_handlers(app: FastAPI, limits: HttpLimits) -> None:
         if isinstance(error, RefusedDocument):
             return problem_response(problems.from_validation(error.details, document=error.document, request_id=request_id))
         if isinstance(error, HTTPException):
-            detail = f"{request.method} {request.url.path}: {error.detail}"[:300]
+            detail = f"{request.method} {request.scope['path']}: {error.detail}"[:300]
             problem = problems.from_status(error.status_code, detail=detail, request_id=request_id)
             return problem_response(problem, headers=dict(error.headers or {}))
         assert isinstance(error, LiyouError)

@@ -35,34 +35,48 @@ def _body(model: str) -> dict[str, object]:
 
 
 VERIFY_REQUEST: dict[str, object] = {"requestBody": _body("VerifyRequest")}
+HEADERS: list[dict[str, object]] = [
+    {
+        "name": DEADLINE_HEADER,
+        "in": "header",
+        "required": False,
+        "schema": {"type": "integer"},
+        "description": "milliseconds the caller will wait; items that cannot be generated in time show a template",
+    },
+    {
+        "name": "X-Request-ID",
+        "in": "header",
+        "required": False,
+        "schema": {"type": "string", "maxLength": 128},
+        "description": "echoed on every answer; one is made where it is absent",
+    },
+    {
+        "name": "traceparent",
+        "in": "header",
+        "required": False,
+        "schema": {"type": "string", "maxLength": 512},
+        "description": "W3C trace context, gone on with; every answer carries ours. One that is not valid is ignored",
+    },
+]
 REASONS_REQUEST: dict[str, object] = {
     "requestBody": _body("ReasonsRequest"),
-    "parameters": [
-        {
-            "name": DEADLINE_HEADER,
-            "in": "header",
-            "required": False,
-            "schema": {"type": "integer"},
-            "description": "milliseconds the caller will wait; items that cannot be generated in time show a template",
-        },
-        {
-            "name": "X-Request-ID",
-            "in": "header",
-            "required": False,
-            "schema": {"type": "string", "maxLength": 128},
-            "description": "echoed on every answer; one is made where it is absent",
-        },
-        {
-            "name": "traceparent",
-            "in": "header",
-            "required": False,
-            "schema": {"type": "string", "maxLength": 512},
-            "description": "W3C trace context, gone on with; every answer carries ours. One that is not valid is ignored",
-        },
-    ],
+    "parameters": HEADERS,
 }
 
 
+EXPLAINED_REQUEST: dict[str, object] = {
+    "requestBody": REASONS_REQUEST["requestBody"],
+    "parameters": [
+        *HEADERS,
+        {
+            "name": "explain",
+            "in": "query",
+            "required": False,
+            "schema": {"type": "boolean", "default": False},
+            "description": "whether `attribution` says what each code had to do with a text; not with lines, and an item counts twice",
+        },
+    ],
+}
 LINES_ANSWER: dict[int | str, dict[str, object]] = {
     200: {
         "description": "the page; where `Accept` names application/x-ndjson, a line an item in the order of acceptance, and one that says "

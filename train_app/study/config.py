@@ -1,6 +1,6 @@
 """Every setting of a study of arms x seeds: what each arm changes, how all of them are measured, which comparisons are made."""
 
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, JsonValue, model_validator
 
@@ -46,7 +46,12 @@ class StudyConfig(Frozen):
     best_of_prompts: int = Field(1000, ge=0, description="test rows of that comparison; 0 leaves it out")
     search_prompts: int = Field(300, ge=2, description="validation rows that choose each arm's decoding")
     decodings: Annotated[tuple[DecodingParams, ...], Field(min_length=1)] = Field(
-        description="what each arm's decoding is chosen from, by joint success on validation (checks pass and the ruler accepts)"
+        description="what each arm's decoding is chosen from, by joint success on validation: the checks pass and `search_by` accepts"
+    )
+    search_by: Literal["evaluator", "ruler"] = Field(
+        "ruler",
+        description="evaluator: the sample shop's, which is neither in the verdict nor the judge nor anything that an arm learns from; "
+        "ruler: the first discriminator, for data without one. It finds texts better than they are where it chose what was learnt from",
     )
     distinct_floor: float = Field(
         0.95, ge=0, description="distinct bigrams against those of real validation texts, below which none is chosen"

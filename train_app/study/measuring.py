@@ -1,5 +1,6 @@
 """What an arm is worth on test: sampled, under its own decoding, and with the discriminator choosing. The ground truth is asked here."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -17,6 +18,7 @@ from train_app.evaluation.evaluate import perplexity
 from train_app.evaluation.measures import of_attributes, of_texts
 from train_app.evaluation.truth import Faults, TruthName, faults_of
 from train_app.stages.discriminator.calibration import calibrate
+from train_app.stages.discriminator.labels import evaluator
 from train_app.stages.discriminator.training import GROUP, judged_as, log_real_of
 from train_app.stages.state import State
 from train_app.stages.validation import SFT, STUDY_RULER, STUDY_SEED, candidate, loaded, read_as_ruler
@@ -30,6 +32,11 @@ PAGE = 256
 DRAWS = 3
 """Texts a validation row whose distinct bigrams are counted, draw by draw, and averaged: a floor on variety that a single draw of 700 rows
 misses or meets by chance moves the decoding by a step of the grid, and success by as much as arms differ."""
+
+
+Said = tuple[str, Answer]
+"""A text as words and as tokens."""
+Accept = Callable[[Sequence[Said]], list[bool]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,41 +137,50 @@ def searched(state: State, config: StudyConfig, writer: _Writer) -> tuple[list[S
     """Every decoding on the same validation rows, and the best by joint success among those varied enough; the most varied where none is,
     and whether one was.
 
-    Joint success is what selection uses: the checks pass and the ruler, the first discriminator, accepts. No ground truth is asked.
+    Joint success is what a shop can see: the checks pass, and `search_by` accepts. The judge is not asked.
     """
     bench = writer.bench
     examples = bench.splits.validation[: config.search_prompts]
     real = [example.text for example in examples]
-    ruler = state.group(STUDY_RULER)
-    drawn = []
+    drawn: list[tuple[DecodingParams, list[Said], float]] = []
     for decoding in config.decodings:
         groups = writer(examples, decoding, k=DRAWS)
-        passed = [_passes(group[0].text, example, bench) for group, example in zip(groups, examples, strict=True)]
         distinct_2 = float(np.mean([distinct([group[draw].text for group in groups], 2) for draw in range(DRAWS)])) / distinct(real, 2)
-        drawn.append((decoding, [written(group[0]) for group in groups], passed, distinct_2))
-    accepted = [[True] * len(examples) for _ in drawn]
-    if ruler:
-        read_as_ruler(state, bench)
-        judge = loaded(ruler, bench)
-        on_real = log_real_of(judge, judged_as(bench, [bench.real(example) for example in examples]))
-        threshold = quantile_threshold(on_real, q=config.train.selection.accept_quantile)
-        asked = [(row, at) for row, (_, _, passed, _) in enumerate(drawn) for at, good in enumerate(passed) if good]
-        answers = [Answer(examples[at].context, drawn[row][1][at]) for row, at in asked]  # at once: of one prompt they share it
-        scores = log_real_of(judge, judged_as(bench, answers)) if answers else []
-        accepted = [list(passed) for _, _, passed, _ in drawn]
-        for (row, at), score in zip(asked, scores, strict=True):
-            accepted[row][at] = score >= threshold
+        said = [(group[0].text, Answer(one.context, written(group[0]))) for group, one in zip(groups, examples, strict=True)]
+        drawn.append((decoding, said, distinct_2))
+    accept = _by_evaluator(state, bench) if config.search_by == "evaluator" else _by_ruler(state, config, bench, examples)
+    passing = [
+        (row, one)
+        for row, (_, said, _) in enumerate(drawn)
+        for one, example in zip(said, examples, strict=True)
+        if _passes(one[0], example, bench)
+    ]
+    accepted = accept([one for _, one in passing])  # at once: of one prompt they share it
+    good = Counter(row for (row, _), fine in zip(passing, accepted, strict=True) if fine)
     found = [
-        Searched(
-            decoding=decoding,
-            joint=float(np.mean([a and b for a, b in zip(passed, ok, strict=True)])),
-            distinct_2=distinct_2,
-        )
-        for (decoding, _, passed, distinct_2), ok in zip(drawn, accepted, strict=True)
+        Searched(decoding=decoding, joint=good[row] / len(examples), distinct_2=distinct_2)
+        for row, (decoding, _, distinct_2) in enumerate(drawn)
     ]
     enough = [one for one in found if one.distinct_2 >= config.distinct_floor]
     best = max(enough, key=lambda one: one.joint) if enough else max(found, key=lambda one: one.distinct_2)
     return found, best.decoding, bool(enough)
+
+
+def _by_evaluator(state: State, bench: Workbench) -> Accept:
+    """One for all arms of a seed."""
+    classifier = evaluator(replace(bench, run=str(state.values[STUDY_SEED])))
+    return lambda said: [not bad for bad in classifier.bad([text for text, _ in said], [answer.context for _, answer in said])]
+
+
+def _by_ruler(state: State, config: StudyConfig, bench: Workbench, examples: Sequence[Example]) -> Accept:
+    """Whether it scores a text above most of people's; everything where it was blind."""
+    weights = state.group(STUDY_RULER)
+    if not weights:
+        return lambda said: [True] * len(said)
+    read_as_ruler(state, bench)
+    ruler = Ruler(bench, loaded(weights, bench))
+    threshold = quantile_threshold(ruler.log_real([bench.real(one) for one in examples]), q=config.train.selection.accept_quantile)
+    return lambda said: [score >= threshold for score in ruler.log_real([answer for _, answer in said])] if said else []
 
 
 def chosen(groups: Sequence[Sequence[Candidate]], examples: Sequence[Example], bench: Workbench, ruler: Ruler | None) -> list[Candidate]:

@@ -77,6 +77,12 @@ def test_one_id_is_one_item_not_its_letters(server, client) -> None:
     assert server.asked[0].body == {"items": [{"product_id": "p000001"}]}
 
 
+def test_an_explanation_is_asked_for_in_the_query(server, client) -> None:
+    server.answer = lambda asked: (200, PAGE)
+    client.reasons("p000001", explain=True)
+    assert server.asked[0].path == "/v1/reasons?explain=true"
+
+
 def test_a_retryable_answer_is_asked_again_with_the_time_that_is_left(server, client, moment) -> None:
     answers = iter([problem(Overloaded("busy"), **{"Retry-After": "2"}), (500, "Internal Server Error"), (200, PAGE)])
     server.answer = lambda asked: next(answers)
@@ -179,7 +185,7 @@ with LiyouClient(sys.argv[1]) as client:
 
 
 def test_it_works_where_ray_torch_and_fastapi_are_not_installed() -> None:
-    async def page(request, *, request_id, deadline, caller) -> ReasonsResponse:
+    async def page(request, *, request_id, deadline, caller, explain) -> ReasonsResponse:
         return ReasonsResponse.model_validate(PAGE)
 
     async def ready() -> None:

@@ -115,7 +115,7 @@ def test_a_missing_file_says_which(folder: Path) -> None:
 
 
 def test_an_unknown_pack_says_which_there_are() -> None:
-    with pytest.raises(ConfigError, match="expected one of advertisegen, amazon, kobe, shop"):
+    with pytest.raises(ConfigError, match="expected one of advertisegen, advertising, amazon, content, kobe, shop"):
         load_pack("bookshop")
 
 

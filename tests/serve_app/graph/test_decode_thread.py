@@ -1,6 +1,7 @@
 """The thread that owns an engine: many callers, one engine, nobody waits for ever."""
 
 import asyncio
+import threading
 import time
 
 import pytest
@@ -237,3 +238,25 @@ def test_groups_come_as_they_are_done_and_late_ones_as_cancelled() -> None:
 
     assert asyncio.run(played()) == [(1, ["cancelled"] * 2), (0, ["cancelled"] * 2)]
     thread.close()
+
+
+def test_work_beside_has_the_engine_to_itself_between_steps_and_its_error_is_its_callers() -> None:
+    thread = DecodeThread(tiny_engine, slots=4)
+    names: list[str] = []
+
+    def work() -> int:
+        names.append(threading.current_thread().name)
+        return 7
+
+    async def ask() -> tuple[list[Generated | Exception], int]:
+        return await asyncio.gather(thread.generate([prompted(1)], decoding=DECODING), thread.beside(work))
+
+    results, made = asyncio.run(ask())
+    assert (made, names) == (7, ["decode"])
+    assert isinstance(results[0], Generated)
+    with pytest.raises(ZeroDivisionError):
+        asyncio.run(thread.beside(lambda: 1 // 0))
+    assert asyncio.run(thread.beside(work)) == 7, "and harms nobody else"
+    thread.close()
+    with pytest.raises(Unavailable):
+        asyncio.run(thread.beside(work))

@@ -20,7 +20,7 @@ from common.contract.vouching import Voucher, verified
 from common.contract.wire import ItemReason, ReasonsRequest, ReasonsResponse
 from common.domain.context import BehaviorSummary, Context, ProductMention
 from common.domain.product import Product
-from common.domain.reason import QualityVerdict
+from common.domain.reason import Attribution, QualityVerdict
 from common.errors import BadControl, DeadlineExceeded, ProductNotFound, Unavailable
 from common.generation.answer import Written
 from common.generation.candidates import Candidate
@@ -70,6 +70,10 @@ class DirectHops:
         await self._hop("generator one by one", left_s)
         async for part in self.generator.each(contexts, k=k, attempt=attempt, within_s=left_s(), tenant=tenant):
             yield part
+
+    async def attributed(self, contexts: Sequence[Context], texts: Sequence[str], *, left_s: LeftS) -> list[tuple[Attribution, ...]]:
+        await self._hop("attribution", left_s)
+        return await self.generator.attributed(contexts, texts)
 
     async def judge(
         self, contexts: Sequence[Context], candidates: Sequence[Sequence[Candidate]], *, left_s: LeftS
@@ -152,6 +156,28 @@ def test_a_sandbox_answers_with_templates_the_same_each_time_and_asks_no_model(p
     assert [(item.source, item.degraded) for item in first.items] == [("template", "sandbox")] * 2
     assert first == answered()
     assert set(hops.calls) == {"features"}
+
+
+def explained(page: Page, *items: dict[str, Any]) -> ReasonsResponse:
+    request = ReasonsRequest.model_validate({"items": items})
+    deadline = Deadline.after(5000, now_s=time.monotonic())
+    return asyncio.run(page.answer(request, request_id="r-1", deadline=deadline, explain=True))
+
+
+def test_an_explained_page_says_of_each_code_what_it_had_to_do_with_what_a_model_wrote(page: Page, hops: DirectHops) -> None:
+    asked = EARBUDS | {"controls": {"style": "concise"}}
+    written, filled, unknown = explained(page, asked, SHOES | {"controls": {"style": "detailed"}}, {"product_id": "unknown"}).items
+    assert [one.source for one in (written, filled, unknown)] == ["model", "template", None]
+    assert written.attribution is not None
+    assert [(one.control, one.value, list(one.against)) for one in written.attribution] == [("style", "concise", ["detailed"])]
+    assert (filled.attribution, unknown.attribution) == (None, None)
+    assert ask(page, asked).items[0] == written.model_copy(update={"attribution": None})
+
+
+def test_where_the_model_is_gone_a_page_is_answered_without_explanation(page: Page, hops: DirectHops) -> None:
+    hops.dead = {"attribution"}
+    (item,) = explained(page, EARBUDS | {"controls": {"style": "concise"}}).items
+    assert (item.source, item.attribution) == ("model", None)
 
 
 def test_on_a_varied_page_the_same_sentence_is_shown_once(page: Page, hops: DirectHops) -> None:

@@ -34,7 +34,7 @@ CUT_OFF: list[str] = []
 
 
 async def answer_page(
-    request: ReasonsRequest, *, request_id: str, deadline: Deadline, caller: Caller, tell: TellItem | None = None
+    request: ReasonsRequest, *, request_id: str, deadline: Deadline, caller: Caller, explain: bool = False, tell: TellItem | None = None
 ) -> ReasonsResponse:
     request.check_codes(VOCABULARY)
     if request.channel == "broken":
@@ -236,7 +236,9 @@ PRIVATE = generate_private_key()
 
 @pytest.fixture
 def signing() -> Iterator[TestClient]:
-    async def signed(request: ReasonsRequest, *, request_id: str, deadline: Deadline, caller: Caller) -> ReasonsResponse:
+    async def signed(
+        request: ReasonsRequest, *, request_id: str, deadline: Deadline, caller: Caller, explain: bool = False
+    ) -> ReasonsResponse:
         items = []
         for item in request.items:
             about: dict[str, Any] = {"product_id": item.names, "revision": "r1", "text": "好", "source": "model", "controls": {}}
@@ -300,6 +302,37 @@ def lines(client: TestClient, **body: Any) -> list[dict[str, Any]]:
     assert answer.headers["content-type"] == "application/x-ndjson"
     assert answer.headers["x-request-id"]
     return [orjson.loads(line) for line in answer.text.splitlines()]
+
+
+def test_a_query_that_is_no_text_is_no_reason_to_break(client: TestClient) -> None:
+    sent: list[Any] = []
+
+    async def ask() -> None:
+        async def receive() -> Any:
+            return {"type": "http.request", "body": b"", "more_body": False}
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+
+        scope = {"type": "http", "method": "PUT", "path": "/v1/reasons", "query_string": b"explain=\x89", "headers": []}
+        await client.app(scope, receive, send)
+
+    asyncio.run(ask())
+    assert sent[0]["status"] == 405
+
+
+@pytest.mark.parametrize(
+    ("query", "headers", "status", "told"),
+    [
+        ("explain=false", LINES, 200, ""),
+        ("explain=yes", {}, 422, "expected true or false"),
+        ("explain=true", LINES, 422, "leave application/x-ndjson out"),
+    ],
+)
+def test_a_page_is_explained_whole_or_not_at_all(client: TestClient, query: str, headers: dict[str, str], status: int, told: str) -> None:
+    answer = client.post(f"/v1/reasons?{query}", json={"items": [{"product": EARBUDS}]}, headers=headers)
+    assert answer.status_code == status
+    assert told in answer.text
 
 
 def test_a_page_comes_as_lines_in_the_order_of_acceptance_and_says_where_it_ends(client: TestClient) -> None:

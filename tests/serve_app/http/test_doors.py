@@ -45,7 +45,9 @@ class Time:
         return self.s
 
 
-async def answer_page(request: ReasonsRequest, *, request_id: str, deadline: Deadline, caller: Caller) -> ReasonsResponse:
+async def answer_page(
+    request: ReasonsRequest, *, request_id: str, deadline: Deadline, caller: Caller, explain: bool = False
+) -> ReasonsResponse:
     text = f"{caller.tenant} {caller.sandbox}"
     items = tuple(ItemReason(product_id=item.names, status="ok", text=text) for item in request.items)
     return ReasonsResponse(request_id=request_id, bundle_id="b1", policy_version="v1", degraded=False, items=items)
@@ -185,6 +187,11 @@ def test_a_file_that_is_wrong_at_the_start_is_refused_with_the_field(tmp_path: P
         path.write_text(text)
     with pytest.raises(ConfigError, match=told):
         KeyStore(path, clock=Time())
+
+
+def test_an_explained_item_counts_twice(client: TestClient) -> None:
+    told = client.post("/v1/reasons?explain=true", json={"items": [{"product_id": "p1"}]}, headers={"Authorization": f"Bearer {SLOW}"})
+    assert (told.status_code, told.headers["ratelimit-remaining"]) == (200, "8")
 
 
 def test_what_is_left_is_told_and_more_than_that_is_429_with_when_to_come_again(client: TestClient) -> None:

@@ -20,7 +20,9 @@ class Slow:
     def __init__(self) -> None:
         self.may, self.asked = asyncio.Event(), asyncio.Event()
 
-    async def __call__(self, request: ReasonsRequest, *, request_id: str, deadline: Deadline, caller: Caller) -> ReasonsResponse:
+    async def __call__(
+        self, request: ReasonsRequest, *, request_id: str, deadline: Deadline, caller: Caller, explain: bool = False
+    ) -> ReasonsResponse:
         self.asked.set()
         await self.may.wait()
         items = tuple(ItemReason(product_id=item.names, status="ok", text="好") for item in request.items)

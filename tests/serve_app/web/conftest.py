@@ -141,7 +141,14 @@ class SmallShop:
         ]
 
     async def answer(
-        self, request: ReasonsRequest, *, request_id: str, deadline: Deadline, caller: Caller, tell: TellItem | None = None
+        self,
+        request: ReasonsRequest,
+        *,
+        request_id: str,
+        deadline: Deadline,
+        caller: Caller,
+        explain: bool = False,
+        tell: TellItem | None = None,
     ) -> ReasonsResponse:
         if self.fail:
             raise self.fail.pop(0)

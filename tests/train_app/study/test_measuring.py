@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 
 from common.domain.token_features import TokenFeatures
+from common.errors import BadInput
 from common.generation.candidates import Candidate
 from train_app.stages.discriminator.training import GROUP, weights_of
 from train_app.stages.state import State
 from train_app.stages.validation import SFT, STUDY_ADAPTER, STUDY_ALPHA, STUDY_RULER, STUDY_SEED, candidate
+from train_app.study import measuring
 from train_app.study.figures import CHOSEN, DECODED, SAMPLED
 from train_app.study.measuring import chosen, judged, measure, reference, ruler_of
 
@@ -81,3 +83,26 @@ def test_the_most_varied_decoding_is_taken_where_none_is_varied_enough(tiny, ben
     assert found.decoding == max(found.search, key=lambda one: one.distinct_2).decoding
     assert not found.varied
     assert measure(state, tiny(distinct_floor=0.0), bench=bench, seed=1, truth=None).varied
+
+
+def test_a_decoding_is_chosen_by_the_evaluator_where_the_study_asks_it_and_it_is_one_for_all_arms(tiny, bench, state, monkeypatch) -> None:
+    asked = []
+
+    class Strict:
+        def bad(self, texts, contexts):
+            return ["好" not in text for text in texts]
+
+    def evaluator(own):
+        asked.append(own.run)
+        return Strict()
+
+    monkeypatch.setattr(measuring, "evaluator", evaluator)
+    monkeypatch.setattr(measuring, "_passes", lambda text, example, bench: True)
+    by = {one: measure(state, tiny(search_by=one), bench=bench, seed=1, truth=None) for one in ("evaluator", "ruler")}
+    assert asked == ["of the start"]
+    assert [one.joint for one in by["evaluator"].search] != [one.joint for one in by["ruler"].search]
+
+
+def test_an_evaluator_that_does_not_know_the_data_is_refused_not_replaced(tiny, bench, state) -> None:
+    with pytest.raises(BadInput, match="evaluator"):
+        measure(state, tiny(search_by="evaluator"), bench=bench, seed=1, truth=None)

@@ -12,7 +12,7 @@ from common.config import Frozen
 from common.errors import BadInput, BadRow
 from train_app.config import CalibrationConfig
 from train_app.data.examples import Example
-from train_app.sample_shop.fault_classifier import fit_fault_classifier
+from train_app.sample_shop.fault_classifier import FaultClassifier, fit_fault_classifier
 from train_app.stages.workbench import Workbench
 
 SAMPLE_SHOP = "sample_shop"
@@ -56,11 +56,8 @@ def labelled(asked: Sequence[Asked], config: CalibrationConfig, *, bench: Workbe
     """Of `people` the requests whose texts all have a label; none, with a `why`, where nobody can say. Raises BadRow naming file, line."""
     if config.labels == "people":
         return _by_people(asked, str(config.labels_file), writes=bench.parallel.leads)
-    rows = bench.splits.evaluator
-    if not all(example.provenance.get("source") == SAMPLE_SHOP for example in rows):
-        return Labels([], [], why="calibration.labels: evaluator knows the sample shop alone; expected people or none for these data")
     try:
-        classifier = fit_fault_classifier([example.context for example in rows], seed=bench.seed("evaluator", 0) % (1 << 31))
+        classifier = evaluator(bench)
     except BadInput as error:  # a small shop; hours of training shall not be lost to it
         return Labels([], [], why=str(error))
     places = [(row, attempt) for row, one in enumerate(asked) for attempt, text in enumerate(one.texts) if text]
@@ -69,6 +66,14 @@ def labelled(asked: Sequence[Asked], config: CalibrationConfig, *, bench: Workbe
     for (row, attempt), bad in zip(places, classifier.bad(texts, contexts), strict=True):
         flags[row][attempt] = bad
     return Labels(list(asked), flags, classifier.measures)
+
+
+def evaluator(bench: Workbench) -> FaultClassifier:
+    """Of the sample shop: the same for all that a bench of one `run` asks. Raises BadInput for other data, or too few products."""
+    rows = bench.splits.evaluator
+    if not all(example.provenance.get("source") == SAMPLE_SHOP for example in rows):
+        raise BadInput("calibration.labels: evaluator knows the sample shop alone; expected people or none for these data")
+    return fit_fault_classifier([example.context for example in rows], seed=bench.seed("evaluator", 0) % (1 << 31))
 
 
 def labels_digest(place: str) -> str:
