@@ -4,7 +4,7 @@ VENV := .venv
 RUN := OMP_WAIT_POLICY=PASSIVE TOKENIZERS_PARALLELISM=false RAY_USAGE_STATS_ENABLED=0 HF_HUB_OFFLINE=1
 PACKAGES := common train_app serve_app tune_app cluster
 
-.PHONY: install demo tune-demo study study-null study-base study-real bench-train labels poisoning continue gpu base real test prove prove-cluster check fix starter clean
+.PHONY: install demo tune-demo study study-null study-base study-real bench-train labels poisoning continue gpu base real test prove prove-cluster check fix starter screenshots clean
 
 install: $(VENV)/installed
 
@@ -130,6 +130,9 @@ fix: install
 
 openapi: install  ## after a change of common/contract/wire.py
 	$(RUN) $(VENV)/bin/python -m serve_app.http.openapi
+
+screenshots: install  ## docs/images anew, of the storefront page in Debian's chromium with fonts-noto-cjk; a minute
+	$(RUN) $(VENV)/bin/python -m cluster.bench.screenshots
 
 clean:
 	rm -rf out build .mypy_cache .ruff_cache

@@ -201,6 +201,7 @@ class ServeConfig(Frozen):
         None, description="folder of a snapshot, or s3://BUCKET/REGISTRY/VERSION; null: inline products and inline events only"
     )
     producer: str = Field("liyou", min_length=1, max_length=100, description="name or code of the provider, as the AI label states it")
+    demo: bool = Field(False, description="a page at /demo/ that shows the snapshot's products and some of its users, for the shop's staff")
     doors: DoorsConfig = DoorsConfig()
     cache: CacheConfig = CacheConfig()
     signing: SigningConfig = SigningConfig()
@@ -213,3 +214,9 @@ class ServeConfig(Frozen):
     features: FeaturesConfig = FeaturesConfig()
     generator: GeneratorConfig = GeneratorConfig()
     quality: QualityConfig = QualityConfig()
+
+    @model_validator(mode="after")
+    def _something_to_show(self) -> "ServeConfig":
+        if self.demo and self.snapshot is None:
+            raise ValueError("demo is on and snapshot is not set; the page would have no product to show")
+        return self

@@ -402,6 +402,21 @@ def check_item(item: dict[str, Any], fields: set[str]) -> None:
 
 
 @pytest.mark.ray
+def test_the_storefront_page_needs_nothing_but_its_command(tmp_path: Path) -> None:
+    (line,) = written("docs/storefront.md", "liyou")
+    with Workplace(tmp_path).serving(line) as url, httpx2.Client(base_url=url, timeout=60, follow_redirects=True) as browser:
+        page = browser.get("/")
+        assert (page.status_code, page.url.path) == (200, "/demo/")
+        assert "default-src 'self'" in page.headers["content-security-policy"]
+        (first, *_) = browser.get("/demo/products", params={"q": "耳机"}).json()["products"]
+        (known, *_) = browser.get("/demo/shop").json()["users"]
+        body = {"user": {"user_id": known["user_id"]}, "items": [{"product_id": first["product_id"]}]}
+        answer = browser.post("/v1/reasons", json=body).json()
+        assert answer["items"][0]["status"] == "ok"
+        assert browser.post("/v1/reasons:verify", json=answer).json()["items"][0]["valid"]
+
+
+@pytest.mark.ray
 def test_what_was_trained_and_promoted_is_served(workplace: Workplace) -> None:
     _, *rest = (line for line in written("README.md", "liyou") if served(line))
     assert len(rest) == 1, "each further way to serve needs a test of its own"

@@ -8,6 +8,7 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated
 
 import orjson
@@ -40,6 +41,10 @@ def serve(
     base: Annotated[str | None, typer.Option(help="where the base model lies, if not where the bundle was trained with it")] = None,
     pack: Annotated[str | None, typer.Option(help="folder or s3:// URI of a pack; its lexicon, knowledge and templates apply")] = None,
     keys: Annotated[str | None, typer.Option(help="file of API keys that callers need, as `liyou keys issue` writes it")] = None,
+    demo: Annotated[
+        bool,
+        typer.Option("--demo", help="a storefront page to try it on, at /demo/; without --snapshot over a simulated shop"),
+    ] = False,
     config: Annotated[str | None, typer.Option(help="YAML with the fields of serve_app/config.py")] = None,
     host: Annotated[str, typer.Option(help="address to listen on")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535)] = 8000,
@@ -51,7 +56,7 @@ def serve(
 ) -> None:
     """Serve a bundle over HTTP on this machine. Stop with Ctrl-C or SIGTERM: pages inside are answered first."""
     phases = Phases()
-    with stopped_by_signals():
+    with stopped_by_signals(), TemporaryDirectory(prefix="liyou-serve-") as folder:
         from ray import serve as ray_serve
 
         from cluster.session import connect
@@ -67,6 +72,9 @@ def serve(
         if keys is not None:
             doors = arguments.get("doors")
             arguments["doors"] = {**(doors if isinstance(doors, dict) else {}), "keys": str(Path(keys).resolve())}
+        if demo:
+            arguments = demonstrated(arguments, Path(folder))
+            phases.done("demo")
         settings = parse(arguments, ServeConfig, source=config or "liyou serve")
         if settings.doors.refuses(host):
             raise ConfigError(f"--host {host}: anybody who reaches this machine could ask; pass --keys (`liyou keys issue`)")
@@ -86,7 +94,7 @@ def serve(
                 url = f"http://{host if host not in ('0.0.0.0', '::') else '127.0.0.1'}:{port}"
                 first_answer(f"{url}/readyz")
                 phases.done("first answer")
-                typer.echo(report(url, live.manifest.bundle_id, phases, as_json=json))
+                typer.echo(report(url, live.manifest.bundle_id, phases, as_json=json, demo=settings.demo))
                 until_told_to_stop(lambda: drained(settings.http.longest_s))
             finally:
                 signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -172,6 +180,23 @@ def merged(path: str | None, given: dict[str, str | None]) -> dict[str, object]:
     return fields | {name: value for name, value in given.items() if value is not None}
 
 
+def demonstrated(arguments: dict[str, object], folder: Path) -> dict[str, object]:
+    """With the page, and what it shows where nothing was given: a simulated shop, and a key that signs for as long as this runs."""
+    from common.artifacts.signing import generate_private_key
+
+    if arguments.get("snapshot") is None:
+        from common.features.snapshot_build import build_snapshot
+        from train_app.sample_shop.generate import generate_shop
+
+        generate_shop(folder / "shop", users=60, products=300, reasons=300)
+        build_snapshot(folder / "shop", folder / "snapshot")
+        arguments = arguments | {"snapshot": str(folder / "snapshot")}
+    if arguments.get("signing") is None:
+        (folder / "signing.pem").write_text(generate_private_key(), encoding="ascii")
+        arguments = arguments | {"signing": {"key": str(folder / "signing.pem")}}
+    return arguments | {"demo": True}
+
+
 def refuse_taken_port(host: str, port: int) -> None:
     """Ray would find out a minute later and say less."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -194,13 +219,15 @@ def first_answer(url: str) -> None:
     raise Unavailable(f"{url} did not answer though all deployments are up; see the Serve logs")
 
 
-def report(url: str, bundle_id: str, phases: Phases, *, as_json: bool) -> str:
+def report(url: str, bundle_id: str, phases: Phases, *, as_json: bool, demo: bool = False) -> str:
     total_s = round(sum(phases.seconds.values()), 1)
     if as_json:
         facts = {"url": url, "bundle_id": bundle_id, "phases_s": phases.seconds, "total_s": total_s, "pid": os.getpid()}
         return orjson.dumps(facts).decode()
     lines = [f"serving {bundle_id} at {url}/v1/reasons after {total_s} s"]
     lines += [f"  {name:<26}{seconds:6.1f} s" for name, seconds in phases.seconds.items()]
+    if demo:
+        lines.append(f"  look: {url}/demo/")
     lines.append('  try: curl -s -H "Content-Type: application/json" ' + url + "/v1/reasons -d '" + EXAMPLE + "'")
     return "\n".join(lines)
 

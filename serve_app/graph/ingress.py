@@ -18,6 +18,7 @@ from common.contract.wire import ItemReason, ModelsResponse, ReasonsRequest, Rea
 from common.domain.context import Context
 from common.domain.reason import Attribution, QualityVerdict
 from common.errors import Refused, Unavailable
+from common.features.snapshot import Snapshot
 from common.generation.answer import AnswerPolicy, Written
 from common.generation.candidates import Candidate
 from common.quality.verdict import Checker
@@ -40,6 +41,8 @@ from serve_app.telemetry.metrics import BUNDLE_INFO, DEADLINE_LEFT
 from serve_app.telemetry.replica_log import discreet
 from serve_app.telemetry.stages import Telemetry, open_telemetry
 from serve_app.telemetry.tracing import Call
+from serve_app.web.shelf import Shelf
+from serve_app.web.storefront import storefront
 
 log = logging.getLogger("ray.serve")
 Handle = DeploymentHandle[object]
@@ -79,7 +82,7 @@ class Ingress:
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         """Serve's proxy echoes the request id itself, hence `echo_request_id=False`."""
-        return create_api(
+        app = create_api(
             self.answer,
             warm_page=self.warm,
             ready=self.ready,
@@ -93,6 +96,9 @@ class Ingress:
             telemetry=self.telemetry,
             traffic=self.traffic,
         )
+        if self.config.demo and self.config.snapshot:
+            app.include_router(storefront(Shelf(Snapshot.open(self.config.snapshot), self.live.pack.vocabulary), doors=self.doors))
+        return app
 
     async def answer(
         self,

@@ -11,8 +11,21 @@ from types import SimpleNamespace
 
 import pytest
 
-from cluster.commands.serve import Phases, app, first_answer, merged, refuse_taken_port, report, stopped_by_signals, until_told_to_stop
+from cluster.commands.serve import (
+    Phases,
+    app,
+    demonstrated,
+    first_answer,
+    merged,
+    refuse_taken_port,
+    report,
+    stopped_by_signals,
+    until_told_to_stop,
+)
 from common.errors import BundleNotFound, ConfigError, Unavailable
+from common.features.snapshot import Snapshot
+from serve_app.config import ServeConfig
+from serve_app.state.keys import read_keys
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:ray.*")  # Ray Serve 2.60 warns while it is imported
 
@@ -64,6 +77,26 @@ def test_the_report_says_where_the_time_went_and_how_to_try_it() -> None:
     words = report("http://127.0.0.1:8000", "lb-1", phases, as_json=False)
     assert "lb-1" in words
     assert "after 5.5 s" in words
+
+
+def test_a_demonstration_without_anything_has_a_shop_and_a_key_of_its_own(tmp_path: Path) -> None:
+    settings = ServeConfig.model_validate(demonstrated({}, tmp_path))
+    assert settings.demo
+    assert len(list(Snapshot.open(str(settings.snapshot)).products())) == 300
+    voucher, keys = read_keys(settings.signing)
+    assert voucher is not None
+    assert len(keys.jwks()) == 1
+
+
+def test_a_demonstration_takes_the_snapshot_and_the_key_that_are_given(tmp_path: Path) -> None:
+    given = {"snapshot": "mine", "signing": {"key": "mine.pem"}}
+    assert demonstrated(given, tmp_path) == given | {"demo": True}
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_report_leads_to_the_page_where_there_is_one() -> None:
+    assert "http://127.0.0.1:8000/demo/" in report("http://127.0.0.1:8000", "lb-1", Phases(), as_json=False, demo=True)
+    assert "demo" not in report("http://127.0.0.1:8000", "lb-1", Phases(), as_json=False)
 
 
 def test_a_server_that_never_answers_is_told_as_unavailable(monkeypatch: pytest.MonkeyPatch) -> None:
