@@ -6,7 +6,8 @@ Deterministic: the same context gets the same text. The text passes the same ver
 import heapq
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from itertools import combinations, product
+from itertools import combinations, islice, product
+from operator import itemgetter
 
 from common.artifacts.digest import sha256_bytes
 from common.domain.context import Context
@@ -90,19 +91,22 @@ def _sentences(context: Context, templates: Templates, checker: Checker) -> Iter
         [*filler.fill(templates.topics, wanted=True), _NOTHING],
         [*(filler.fill(templates.closings, wanted=True) or filler.fill(templates.closings)), _NOTHING],
     )
-    bodies = [(len(body.text) + 1 + len(tail), body) for body in _bodies(filler, templates.facts)]
-    found: list[tuple[tuple[int, ...], tuple[_Filled, ...]]] = []
-    for history, topic, closing in heads:
+    alike: dict[tuple[object, ...], list[tuple[int, int, _Body]]] = {}
+    for at, body in enumerate(_bodies(filler, templates.facts)):
+        alike.setdefault((body.num_facts, body.hits, body.asked), []).append((at, body.size + 1 + len(tail), body))
+    found: list[tuple[tuple[int, ...], tuple[int, int], tuple[_Filled, ...]]] = []
+    for number, (history, topic, closing) in enumerate(heads):
         around = [piece for piece in (history, topic, closing) if piece.text]
         length, hits = sum(len(piece.text) + 1 for piece in around), history.hits | topic.hits | closing.hits
         told = history.asked | topic.asked | closing.asked
-        for size, body in bodies:
-            if low <= length + size <= high:
+        for bodies in alike.values():  # they rank alike behind this head, so the first few that fit are all that can be tried
+            fitting = islice((one for one in bodies if low <= length + one[1] <= high), TRIED)
+            for at, _, body in fitting:
                 rank = 2 * len(hits | body.hits) + 2 * min(body.num_facts, 2) + history.num_facts
                 asked = told | body.asked
                 order = (len(asked & must), len(asked), rank, body.num_facts, -len(around))
-                found.append((order, (history, topic, body, closing)))
-    for _, pieces in heapq.nlargest(TRIED, found, key=lambda item: item[0]):
+                found.append((order, (-number, -at), (history, topic, *body.pieces, closing)))
+    for _, _, pieces in heapq.nlargest(TRIED, found, key=itemgetter(0, 1)):
         yield "，".join(piece.text for piece in pieces if piece.text) + "。" + tail
     yield from (piece.text + tail for piece in templates.last_resort)
 
@@ -117,21 +121,30 @@ def _bounds(context: Context, checker: Checker) -> tuple[int, int]:
     return low, min(high, context.constraints.max_chars or high)
 
 
-def _bodies(filler: "_Filler", pieces: tuple[Piece, ...]) -> list[_Filled]:
+@dataclass(frozen=True, slots=True)
+class _Body:
+    """`size`: characters of its pieces, with a comma between them."""
+
+    pieces: tuple[_Filled, ...]
+    size: int
+    num_facts: int
+    hits: frozenset[str]
+    asked: frozenset[str]
+
+
+def _bodies(filler: "_Filler", pieces: tuple[Piece, ...]) -> list[_Body]:
     """One piece that names the product, and up to MAX_FOLLOWING others in their order; of those that fit the same places, the first."""
-    bodies: dict[tuple[object, ...], _Filled] = {}
+    bodies: dict[tuple[object, ...], _Body] = {}
     first = filler.fill(piece for piece in pieces if not piece.follows)
     following = filler.fill(piece for piece in pieces if piece.follows)
     for head in first:
+        others = [piece for piece in following if piece.text not in head.text]
         for count in range(MAX_FOLLOWING + 1):
-            for rest in combinations(following, count):
-                if any(piece.text in head.text for piece in rest):
-                    continue
-                hits = head.hits.union(*(piece.hits for piece in rest))
-                facts = head.num_facts + sum(piece.num_facts for piece in rest)
-                asked = head.asked.union(*(piece.asked for piece in rest))
-                text = "，".join([head.text, *(piece.text for piece in rest)])
-                bodies.setdefault((len(text), facts, hits, asked), _Filled(text, facts, hits, asked))
+            for rest in combinations(others, count):
+                size, facts, hits, asked = len(head.text), head.num_facts, head.hits, head.asked
+                for piece in rest:
+                    size, facts, hits, asked = size + 1 + len(piece.text), facts + piece.num_facts, hits | piece.hits, asked | piece.asked
+                bodies.setdefault((size, facts, hits, asked), _Body((head, *rest), size, facts, hits, asked))
     return list(bodies.values())
 
 
