@@ -1,15 +1,19 @@
-"""What a regular expression needs of a text: how long a match can be, and strings of which every match holds one. Matches nothing.
+"""What a regular expression needs of a text: how long a match can be, in how many ways, and strings of which every match holds one.
+Matches nothing.
 
 Python's own parser reads the expression. It has no public name: this file alone knows it, and its tests hold it to what `re` does.
 """
 
 from itertools import product
+from math import prod
 from re import _constants as codes  # type: ignore[attr-defined]
 from re import _parser as parser  # type: ignore[attr-defined]
 from typing import Any
 
 MOST = 256
 """Strings that one stretch of a pattern may stand for before it is taken for anything."""
+LONG, MANY = 1000, 10**9
+"""Repetitions, and ways to match, from which on more of them make no difference."""
 
 Strings = frozenset[str]
 _EMPTY: Strings = frozenset([""])
@@ -20,6 +24,11 @@ def longest(pattern: str) -> int:
     return int(parser.parse(pattern).getwidth()[1])
 
 
+def ways(pattern: str) -> int:
+    """At most so many ways are tried to match from one place of a text, whatever the text: (a{1,9}){1,8} has 48 million. Counted up to MANY."""
+    return _ways(parser.parse(pattern))
+
+
 def anchors(pattern: str, *, length: int) -> Strings | None:
     """Strings of at most `length` characters, one of which is in every text that the pattern matches. None: nothing so certain is known."""
     exact, needed = _read(parser.parse(pattern))
@@ -27,6 +36,27 @@ def anchors(pattern: str, *, length: int) -> Strings | None:
     if best is None or "" in best:
         return None
     return frozenset(word[:length] for word in best)
+
+
+def _ways(sequence: Any) -> int:
+    return min(MANY, prod(_ways_of(operation, argument) for operation, argument in sequence))
+
+
+def _ways_of(operation: Any, argument: Any) -> int:
+    if operation is codes.SUBPATTERN:
+        return _ways(argument[-1])
+    if operation in (codes.ASSERT, codes.ASSERT_NOT):
+        return _ways(argument[1])
+    if operation is codes.BRANCH:
+        exacts = [_read(branch)[0] for branch in argument[1]]
+        if None not in exacts:  # words: of those with one length only one can stand at a place
+            return len({len(word) for exact in exacts for word in exact or ()})
+        return sum(map(_ways, argument[1]))
+    if operation in (codes.MAX_REPEAT, codes.MIN_REPEAT):
+        fewest, most, inner = argument
+        each = _ways(inner)
+        return min(MANY, sum(each**count for count in range(fewest, min(most, LONG) + 1)))
+    return 1
 
 
 def _worth(strings: Strings) -> tuple[int, int]:
