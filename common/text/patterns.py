@@ -4,8 +4,10 @@ Matches nothing.
 Python's own parser reads the expression. It has no public name: this file alone knows it, and its tests hold it to what `re` does.
 """
 
+from collections import Counter
 from itertools import product
 from math import prod
+from operator import itemgetter
 from re import _constants as codes  # type: ignore[attr-defined]
 from re import _parser as parser  # type: ignore[attr-defined]
 from typing import Any
@@ -25,7 +27,7 @@ def longest(pattern: str) -> int:
 
 
 def ways(pattern: str) -> int:
-    """At most so many ways are tried to match from one place of a text, whatever the text: (a{1,9}){1,8} has 48 million. Counted up to MANY."""
+    """At most so many are tried to match from one place of a text, whatever the text: (a{1,9}){1,8} has 48 million. Up to MANY."""
     return _ways(parser.parse(pattern))
 
 
@@ -48,15 +50,19 @@ def _ways_of(operation: Any, argument: Any) -> int:
     if operation in (codes.ASSERT, codes.ASSERT_NOT):
         return _ways(argument[1])
     if operation is codes.BRANCH:
-        exacts = [_read(branch)[0] for branch in argument[1]]
-        if None not in exacts:  # words: of those with one length only one can stand at a place
-            return len({len(word) for exact in exacts for word in exact or ()})
-        return sum(map(_ways, argument[1]))
+        return _ways_of_branches([(_read(branch)[0], _ways(branch)) for branch in argument[1]])
     if operation in (codes.MAX_REPEAT, codes.MIN_REPEAT):
         fewest, most, inner = argument
         each = _ways(inner)
-        return min(MANY, sum(each**count for count in range(fewest, min(most, LONG) + 1)))
+        return sum(int(each**count) for count in range(fewest, min(most, LONG) + 1))
     return 1
+
+
+def _ways_of_branches(branches: list[tuple[Strings | None, int]]) -> int:
+    """The strings that each stands for, and its own ways. Of plain words with one length only one can stand at a place."""
+    found = sum(ways for strings, ways in branches if strings is None or ways > 1)
+    words = Counter(word for strings, ways in branches if strings is not None and ways == 1 for word in strings)
+    return found + sum({len(word): times for word, times in sorted(words.items(), key=itemgetter(1))}.values())
 
 
 def _worth(strings: Strings) -> tuple[int, int]:

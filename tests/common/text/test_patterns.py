@@ -35,6 +35,7 @@ def test_anchors_and_length(pattern: str, most: int, words: set[str] | None) -> 
     [
         ("顶级", 1),
         ("国家级|世界级|省级", 2),  # two lengths: at one place stands at most one word of each
+        ("(最好|最好|顶级)的", 2),
         ("最.{0,8}好", 9),
         ("(最|.{0,8})好", 10),
         ("(?!.{0,8}不)最", 9),
