@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
@@ -20,7 +20,6 @@ from common.domain.reason import QualityVerdict
 from common.errors import Refused, Unavailable
 from common.generation.answer import AnswerPolicy, Written
 from common.generation.candidates import Candidate
-from common.quality.verdict import Checker
 from serve_app.config import AnswerConfig, ServeConfig
 from serve_app.graph.admission import Tenant
 from serve_app.graph.cached import Cached
@@ -32,8 +31,10 @@ from serve_app.http.lines import TellItem
 from serve_app.http.traffic import Traffic
 from serve_app.state.audit import open_audit
 from serve_app.state.cache import open_store
+from serve_app.state.following import follow
 from serve_app.state.keys import read_keys
 from serve_app.state.live import Live, locate_bundle, read_live
+from serve_app.state.policy import open_policies
 from serve_app.state.takedown import open_takedowns
 from serve_app.telemetry.counting import count_answer, count_verdicts
 from serve_app.telemetry.metrics import BUNDLE_INFO, DEADLINE_LEFT
@@ -55,18 +56,21 @@ class Ingress:
         self.telemetry = open_telemetry(config.telemetry, deployment="api")
         self.traffic = Traffic(self.telemetry.record)
         folder = locate_bundle(config.bundle, registry=config.registry)
-        self.live = read_live(folder, pack=config.pack, policy_version=config.policy_version)
+        live = read_live(folder, pack=config.pack, policy_version=config.policy_version)
         self.hops = HandleHops(config, features, generator, quality, telemetry=self.telemetry)
         voucher, self.keys = read_keys(config.signing)
         self.audit = open_audit(config.audit, signer=voucher.signer if voucher else None, record=self.telemetry.record)
         self.doors = open_doors(config.doors, record=self.telemetry.record)
         self.store = open_store(config.cache, record=self.telemetry.record)
         self.takedowns = open_takedowns(config.takedowns, clock=time.monotonic)
+        self.policies = open_policies(
+            config, live.pack, threshold=live.manifest.threshold, clock=time.monotonic, record=self.telemetry.record
+        )
         self.page = Page(
-            live=self.live,
+            live=live,
             hops=self.hops,
-            checker=Checker(self.live.pack, threshold=self.live.manifest.threshold),
-            policy=policy_of(self.live, config.answer),
+            checker=self.policies.in_force.checker,
+            policy=policy_of(live, config.answer),
             varied=config.answer.varied,
             producer=config.producer,
             clock=time.monotonic,
@@ -75,7 +79,7 @@ class Ingress:
             standing=self._standing,
             telemetry=self.telemetry,
         )
-        self.telemetry.record(BUNDLE_INFO, 1, {"bundle": self.live.manifest.bundle_id, "policy": self.live.pack.policy_version})
+        self._begin_under_policy()
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         """Serve's proxy echoes the request id itself, hence `echo_request_id=False`."""
@@ -83,6 +87,7 @@ class Ingress:
             self.answer,
             warm_page=self.warm,
             ready=self.ready,
+            warnings=self.warnings,
             models=self.models,
             limits=self.config.http,
             keys=self.keys,
@@ -97,7 +102,8 @@ class Ingress:
     async def answer(
         self, request: ReasonsRequest, *, request_id: str, deadline: Deadline, caller: Caller, tell: TellItem | None = None
     ) -> ReasonsResponse:
-        ask = partial(self.page.answer, request, request_id=request_id, deadline=deadline, tenant=caller.tenant, sandbox=caller.sandbox)
+        page = self.page
+        ask = partial(page.answer, request, request_id=request_id, deadline=deadline, tenant=caller.tenant, sandbox=caller.sandbox)
         if tell is None:
             answer = await ask()
             self._note(request, answer, deadline=deadline, caller=caller)
@@ -111,7 +117,7 @@ class Ingress:
         try:
             return await ask(tell=telling)
         finally:  # a page that is broken off was shown as far as it was told
-            self._note(request, self.page.response(told, request_id=request_id), deadline=deadline, caller=caller)
+            self._note(request, page.response(told, request_id=request_id), deadline=deadline, caller=caller)
 
     async def warm(self, request: ReasonsRequest, *, request_id: str, deadline: Deadline, caller: Caller) -> WarmResponse:
         """Raises Refused where nothing is kept."""
@@ -142,11 +148,10 @@ class Ingress:
         """Serve leaves it before it stops a replica: what was shown is on record before that is gone."""
         audit = self.audit
         auditing = asyncio.create_task(audit.run(every_s=self.config.audit.flush_s)) if audit else None
-        every_s = self.config.takedowns.every_s
-        following = asyncio.create_task(self.takedowns.run(every_s=every_s, on_new=self._purge)) if self.takedowns else None
+        following = [asyncio.create_task(one) for one in self._followed()]
         yield
-        if following is not None:
-            following.cancel()
+        for one in following:
+            one.cancel()
         if audit is not None and auditing is not None:
             auditing.cancel()
             await audit.close()
@@ -154,6 +159,12 @@ class Ingress:
         if self.store is not None:
             await self.store.close()
         await asyncio.to_thread(self.telemetry.close)
+
+    def _followed(self) -> Iterator[Coroutine[None, None, None]]:
+        if self.takedowns:
+            yield follow(self.takedowns, "takedowns", every_s=self.config.takedowns.every_s, on_new=self._purge)
+        if self.policies.followed:
+            yield follow(self.policies, "policy", every_s=self.config.policy.every_s, on_new=self._new_policy)
 
     async def drain(self, *, within_s: float) -> int:
         """Who deploys us asks it before it stops us: how many requests are still inside then."""
@@ -167,8 +178,28 @@ class Ingress:
         standing = self._standing()
         if self.store is None or not standing.has("phrase"):
             return
-        if gone := await self.store.purge(lambda text: standing.of_text(text) is not None):
+        if gone := await self.store.purge(lambda kept: standing.of_text(kept.text) is not None):
             log.warning("takedowns: %d texts were taken out of the cache", gone)
+
+    def _begin_under_policy(self) -> None:
+        """Pages that begin from now on; those that have begun are judged to their end by the policy that they began with."""
+        now, live = self.policies.in_force, self.page.live
+        bundle = {"bundle": live.manifest.bundle_id}
+        self.telemetry.record(BUNDLE_INFO, 0, bundle | {"policy": live.pack.policy_version})
+        self.telemetry.record(BUNDLE_INFO, 1, bundle | {"policy": now.checker.pack.policy_version})
+        self.page = replace(self.page, live=replace(live, pack=now.checker.pack, policy=now.version), checker=now.checker)
+
+    async def _new_policy(self) -> None:
+        """What another policy let through is under another key, and never found; nor does it have to be kept."""
+        self._begin_under_policy()
+        if self.store is not None:
+            version = self.page.live.pack.policy_version
+            gone = await self.store.purge(lambda kept: kept.verdict.policy_version != version)
+            log.warning("policy: %d texts of others were taken out of the cache", gone)
+
+    def warnings(self) -> list[str]:
+        """What is not as it should be, though pages are answered."""
+        return [self.policies.refused] if self.policies.refused else []
 
     async def ready(self) -> str | None:
         end_s = time.monotonic() + READY_TIMEOUT_S
@@ -179,7 +210,7 @@ class Ingress:
         return None
 
     async def models(self) -> ModelsResponse:
-        return ModelsResponse(models=(self.live.card(),))
+        return ModelsResponse(models=(self.page.live.card(),))
 
 
 def policy_of(live: Live, config: AnswerConfig) -> AnswerPolicy:
@@ -242,10 +273,10 @@ class HandleHops:
         return {"within_s": max(0.0, left_s() - self.judge_s), "tenant": tenant, "call": Call.current()}
 
     async def judge(
-        self, contexts: Sequence[Context], candidates: Sequence[Sequence[Candidate]], *, left_s: LeftS
+        self, contexts: Sequence[Context], candidates: Sequence[Sequence[Candidate]], *, policy: str | None, left_s: LeftS
     ) -> list[list[QualityVerdict]]:
         with self.telemetry.stage("judge"):
-            ask = partial(self.quality.judge.remote, contexts, candidates, call=Call.current())
+            ask = partial(self.quality.judge.remote, contexts, candidates, policy=policy, call=Call.current())
             verdicts = await self._quality(ask, left_s=left_s)
         count_verdicts(self.telemetry.record, chain.from_iterable(verdicts))
         return verdicts

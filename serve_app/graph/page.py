@@ -56,7 +56,7 @@ class Hops(Protocol):
         """As `write`, place by place as each is done."""
 
     async def judge(
-        self, contexts: Sequence[Context], candidates: Sequence[Sequence[Candidate]], *, left_s: LeftS
+        self, contexts: Sequence[Context], candidates: Sequence[Sequence[Candidate]], *, policy: str | None, left_s: LeftS
     ) -> list[list[QualityVerdict]]: ...
 
 
@@ -78,7 +78,8 @@ class _Asking:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """What the ingress knows by itself: the bundle's card and pack, so that it can fill templates when it is alone."""
+    """What the ingress knows by itself: the bundle's card and pack, so that it can fill templates when it is alone. It knows one policy:
+    under another one the ingress begins with another `Page`, and what was begun is ended under the first."""
 
     live: Live
     hops: Hops
@@ -237,7 +238,7 @@ class Page:
 
     async def _answer(self, contexts: list[Context], write: Write, beside: Beside, tell: Tell, *, asking: "_Asking") -> None:
         async def judge(contexts: list[Context], candidates: list[list[Candidate]]) -> list[list[QualityVerdict]]:
-            return await self.hops.judge(contexts, candidates, left_s=asking.left_s)
+            return await self.hops.judge(contexts, candidates, policy=self.live.policy, left_s=asking.left_s)
 
         await answer(
             contexts,

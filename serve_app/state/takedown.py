@@ -7,14 +7,14 @@ a file that says that orders lie there.
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from contextlib import suppress
 
 from pydantic import ValidationError
 
 from common.artifacts.storage import Storage, open_storage
 from common.contract.takedown import Order, Standing, read_order
-from common.errors import AlreadyExists, ArtifactNotFound, ConfigError, LiyouError, Tampered
+from common.errors import AlreadyExists, ArtifactNotFound, ConfigError, Tampered
 from serve_app.config import TakedownConfig
 
 log = logging.getLogger("ray.serve")
@@ -45,24 +45,13 @@ class Takedowns:
         before = self.standing
         self.standing = await asyncio.to_thread(self._read, before)
         self._read_s = self._clock()
-        return self.standing.last > before.last
+        if new := self.standing.last > before.last:
+            log.warning("takedowns: order %d and all before it stand now", self.standing.last)
+        return new
 
     def _read(self, known: Standing) -> Standing:
         check_begun(self._storage)
         return read_orders(self._storage, known, strict=False)
-
-    async def run(self, *, every_s: float, on_new: Callable[[], Awaitable[None]]) -> None:
-        """Until it is cancelled."""
-        while True:
-            await asyncio.sleep(every_s)
-            try:
-                if await self.refresh():
-                    log.warning("takedowns: order %d and all before it stand now", self.standing.last)
-                    await on_new()
-            except LiyouError as error:
-                log.error("takedowns: not read for %.0f s; what was known until then stands: %s", self.stale_s, error)
-            except Exception:  # a watcher that stops in silence would be worse than one that tries again
-                log.exception("takedowns: the orders could not be read")
 
 
 def read_orders(storage: Storage, known: Standing, *, strict: bool = True) -> Standing:

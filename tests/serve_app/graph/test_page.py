@@ -72,7 +72,7 @@ class DirectHops:
             yield part
 
     async def judge(
-        self, contexts: Sequence[Context], candidates: Sequence[Sequence[Candidate]], *, left_s: LeftS
+        self, contexts: Sequence[Context], candidates: Sequence[Sequence[Candidate]], *, policy: str | None, left_s: LeftS
     ) -> list[list[QualityVerdict]]:
         await self._hop("quality", left_s)
         return self.quality.judge(contexts, candidates)

@@ -10,6 +10,7 @@ import pytest
 from common.artifacts.storage import FileStorage
 from common.contract.takedown import Lift, Standing, Takedown
 from common.errors import ConfigError, StorageUnreachable, Tampered
+from serve_app.state import following
 from serve_app.state.takedown import Takedowns, begin, give_order, key_of, read_orders
 
 AT = datetime(2026, 11, 30, tzinfo=UTC)
@@ -53,7 +54,7 @@ def test_an_order_stands_soon_and_whoever_keeps_texts_is_told_once(tmp_path: Pat
         async def purge() -> None:
             told.append(takedowns.standing.last)
 
-        task = asyncio.create_task(takedowns.run(every_s=0.01, on_new=purge))
+        task = asyncio.create_task(following.follow(takedowns, "takedowns", every_s=0.01, on_new=purge))
         assert give_order(storage, order("新的说法")) == 2
         await until(lambda: told == [2])
         assert takedowns.standing.of_text("新的说法") == 2
