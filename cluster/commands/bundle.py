@@ -17,7 +17,7 @@ from common.artifacts.storage import is_bucket, open_storage
 from common.bundle.admission import admit, read_manifest
 from common.bundle.manifest import MANIFEST, BundleManifest, Metric
 from common.bundle.promotion import PromotionRules, reasons_against
-from common.bundle.published import bundle_folder, bundles, fetch_bundle, published_manifest
+from common.bundle.published import bundle_folder, fetch_bundle, is_bundle, published_manifest
 from common.config import load_config
 from common.errors import ArtifactNotFound, CanaryFailed, ConfigError, PromotionRefused
 
@@ -49,7 +49,8 @@ def list_bundles(registry: RegistryUri = "registry", as_json: Json = False) -> N
     store = Registry(open_storage(registry))
     aliases = store.aliases()
     found = sorted(
-        (published_manifest(store, version) for version in bundles(store)), key=lambda m: (str(m.origin.created_at or ""), m.bundle_id)
+        (published_manifest(store, version) for version in store.versions() if is_bundle(store, version)),
+        key=lambda m: (str(m.origin.created_at or ""), m.bundle_id),
     )
     rows = [_summary(manifest, aliases) for manifest in found]
     if as_json:

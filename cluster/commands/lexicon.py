@@ -118,9 +118,9 @@ def rollback(
 @app.command()
 def show(registry: RegistryUri = "registry", as_json: Json = False) -> None:
     """Which policies were live, oldest first, since when, by whom and why; the last one is."""
-    store = Registry(open_storage(registry))
+    store, shop = Registry(open_storage(registry)), load_pack("shop")
     moves = store.history(ALIAS)
-    ids = {version: _policy_version(store, version) for version in {move.version for move in moves}}
+    ids = {version: _policy_version(store, version, under=shop) for version in {move.version for move in moves}}
     if as_json:
         rows = [move.model_dump(mode="json") | {"policy_version": ids[move.version]} for move in moves]
         print_json({"registry": store.storage.uri, "moves": rows})
@@ -150,10 +150,10 @@ def _live(store: Registry, source: str) -> tuple[str | None, Pack]:
     return version, shipped if version is None else read_policy(store, version, under=shipped)
 
 
-def _policy_version(store: Registry, version: str) -> str:
+def _policy_version(store: Registry, version: str, *, under: Pack) -> str:
     """As it stands in answers."""
     try:
-        return read_policy(store, version, under=load_pack("shop")).policy_version
+        return read_policy(store, version, under=under).policy_version
     except LiyouError as error:
         return f"unknown, {error.code}"
 

@@ -117,7 +117,10 @@ class Registry:
 
     def read(self, name: str, path: str) -> bytes:
         """One file of a version, verified. Raises ArtifactNotFound or DigestMismatch."""
-        entry = self.describe(name)
+        return self.read_of(self.describe(name), path)
+
+    def read_of(self, entry: Version, path: str) -> bytes:
+        """As `read`, of a version that was described: one request."""
         if path not in entry.files:
             raise ArtifactNotFound(f"version {entry.version} has no file {path!r}; it has {', '.join(entry.files)}")
         return self._object(entry.version, path, entry.files[path])

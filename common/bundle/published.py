@@ -38,21 +38,21 @@ def published_manifest(store: Registry, name: str) -> BundleManifest:
     return manifest
 
 
-def bundles(store: Registry) -> list[str]:
-    """The versions that are bundles: a registry may hold policies, bases and snapshots too."""
-    return [version for version in store.versions() if MANIFEST in store.describe(version).files]
+def is_bundle(store: Registry, version: str) -> bool:
+    """A registry may hold policies, bases and snapshots too."""
+    return MANIFEST in store.describe(version).files
 
 
 def check_fits(store: Registry, policy: Pack) -> None:
     """Raises ConfigError where a bundle that an alias names could not be served under the policy of a pack."""
-    held = set(bundles(store))
     for alias, version in store.aliases().items():
-        if version in held:
-            controls, facts = (orjson.loads(store.read(version, name)) for name in (CONTROLS, FACTS))
-            try:
-                under_policy(policy, controls=parse(controls, ControlPack, source=CONTROLS), facts=parse(facts, FactPack, source=FACTS))
-            except ConfigError as error:
-                raise ConfigError(f"{alias}, which is {version}: {error}") from error
+        if not is_bundle(store, version):
+            continue
+        controls, facts = (orjson.loads(store.read(version, name)) for name in (CONTROLS, FACTS))
+        try:
+            under_policy(policy, controls=parse(controls, ControlPack, source=CONTROLS), facts=parse(facts, FactPack, source=FACTS))
+        except ConfigError as error:
+            raise ConfigError(f"{alias}, which is {version}: {error}") from error
 
 
 def _check_id(manifest: BundleManifest, version: str, store: Registry) -> None:

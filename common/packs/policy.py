@@ -12,7 +12,7 @@ import orjson
 from pydantic import Field, JsonValue
 
 from common.artifacts.digest import canonical_json, sha256_bytes
-from common.artifacts.registry import Registry
+from common.artifacts.registry import Registry, Version
 from common.artifacts.signing import Keyring, Signature, Signer
 from common.config import Frozen, parse
 from common.errors import BadInput, DigestMismatch, SignatureInvalid
@@ -44,17 +44,18 @@ def read_policy(store: Registry, version: str, *, under: Pack, keys: Keyring | N
 
     Raises SignatureInvalid, DigestMismatch, ConfigError for what this build cannot read, BadInput for what is no policy, ArtifactNotFound.
     """
-    files = store.describe(version).files
+    entry = store.describe(version)
+    files = entry.files
     if files.keys() - {SIGNATURE} != {f"{part}.json" for part in PARTS}:
         raise BadInput(f"{version}: holds {', '.join(files)}, so it is no policy; `liyou lexicon publish` makes one")
     if keys is not None:
         if SIGNATURE not in files:
             raise SignatureInvalid(f"policy {version}: not signed, and a signature is required; publish it again with --key")
-        signature = parse(_json(store, version, SIGNATURE), Signature, source=f"{version}/{SIGNATURE}")
+        signature = parse(_json(store, entry, SIGNATURE), Signature, source=f"{version}/{SIGNATURE}")
         keys.verify(_signed({name: digest for name, digest in files.items() if name != SIGNATURE}), signature)
 
     def read(part: str, kind: type[Model]) -> Model:
-        return parse(_json(store, version, f"{part}.json"), kind, source=f"{version}/{part}.json")
+        return parse(_json(store, entry, f"{part}.json"), kind, source=f"{version}/{part}.json")
 
     return Pack(
         name=under.name,
@@ -71,11 +72,11 @@ def _signed(files: Mapping[str, str]) -> bytes:
     return canonical_json({"policy": files})
 
 
-def _json(store: Registry, version: str, name: str) -> object:
+def _json(store: Registry, entry: Version, name: str) -> object:
     try:
-        return orjson.loads(store.read(version, name))
+        return orjson.loads(store.read_of(entry, name))
     except orjson.JSONDecodeError as error:
-        raise DigestMismatch(f"{version}/{name}: not JSON: {error}") from error
+        raise DigestMismatch(f"{entry.version}/{name}: not JSON: {error}") from error
 
 
 class Change(Frozen):
