@@ -6,15 +6,18 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+import yaml
 
 from cluster.cli import main
 from common.artifacts.registry import Registry
 from common.artifacts.signing import Keyring
 from common.artifacts.storage import open_storage
+from common.config import parse
 from common.contract.audit import Place, Shown, segment
 from common.errors import SignatureInvalid
 from common.packs.load import load_pack
 from common.packs.policy import ALIAS, read_policy
+from serve_app.config import ServeConfig
 
 DOCUMENT = Path(__file__).resolve().parents[3] / "docs" / "lexicon.md"
 SHOP = load_pack("shop")
@@ -140,10 +143,13 @@ def test_one_moves_it_who_knows_what_is_live(mine: Path, capsys: pytest.CaptureF
     lexicon("rollback", "--to", "v-0", "--reason", "x", code=2)
 
 
-def test_the_documented_commands_run_as_they_stand(mine: Path) -> None:
+def test_the_documented_commands_and_fields_are_taken_as_they_stand(mine: Path) -> None:
     Path("texts.txt").write_text("喝水方便。\n", encoding="utf-8")
     run("keys", "new", "signing")
-    lines = [line.strip() for line in DOCUMENT.read_text(encoding="utf-8").splitlines() if line.startswith("    liyou")]
+    blocks = [line.strip() for line in DOCUMENT.read_text(encoding="utf-8").splitlines() if line.startswith("    ")]
+    lines = [line for line in blocks if line.startswith("liyou ")]
+    (configured,) = (line for line in blocks if line not in lines)
+    assert parse(yaml.safe_load(configured), ServeConfig, source="docs/lexicon.md").policy.trusted
     mine.rename("my-shop")
     assert len(lines) >= 5
     for line in lines:

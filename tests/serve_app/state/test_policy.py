@@ -9,7 +9,7 @@ import pytest
 
 from common.artifacts.registry import Registry
 from common.artifacts.signing import Keyring, Signer, generate_private_key, public_key
-from common.artifacts.storage import FileStorage
+from common.artifacts.storage import FileStorage, open_storage
 from common.errors import StorageUnreachable, Unavailable
 from common.packs.lexicon import Lexicon
 from common.packs.load import load_pack
@@ -112,6 +112,15 @@ def test_a_page_that_began_under_the_one_before_and_one_that_is_ahead_are_both_j
     store.storage.away = False  # type: ignore[attr-defined]
     with pytest.raises(Unavailable):
         behind.named("v-0")
+
+
+def test_a_bucket_is_followed_as_a_folder_is(bucket: str) -> None:
+    store = Registry(open_storage(f"s3://{bucket}/registry"))
+    followed = policies(store)
+    assert not refreshed(followed)
+    publish(store, ONE)
+    assert refreshed(followed)
+    assert version_of(followed) == ONE.policy_version
 
 
 @pytest.mark.parametrize("broken", ["misfit", "no policy", "unsigned", "signed by others"])
