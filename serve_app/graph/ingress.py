@@ -62,10 +62,8 @@ class Ingress:
         self.audit = open_audit(config.audit, signer=voucher.signer if voucher else None, record=self.telemetry.record)
         self.doors = open_doors(config.doors, record=self.telemetry.record)
         self.store = open_store(config.cache, record=self.telemetry.record)
-        self.takedowns = open_takedowns(config.takedowns, clock=time.monotonic)
-        self.policies = open_policies(
-            config, live.pack, threshold=live.manifest.threshold, clock=time.monotonic, record=self.telemetry.record
-        )
+        self.takedowns = open_takedowns(config.takedowns)
+        self.policies = open_policies(config, live.pack, threshold=live.manifest.threshold, record=self.telemetry.record)
         self.page = Page(
             live=live,
             hops=self.hops,
@@ -162,9 +160,9 @@ class Ingress:
 
     def _followed(self) -> Iterator[Coroutine[None, None, None]]:
         if self.takedowns:
-            yield follow(self.takedowns, "takedowns", every_s=self.config.takedowns.every_s, on_new=self._purge)
+            yield follow("takedowns", self.takedowns.refresh, every_s=self.config.takedowns.every_s, on_new=self._purge)
         if self.policies.followed:
-            yield follow(self.policies, "policy", every_s=self.config.policy.every_s, on_new=self._new_policy)
+            yield follow("policy", self.policies.refresh, every_s=self.config.policy.every_s, on_new=self._new_policy)
 
     async def drain(self, *, within_s: float) -> int:
         """Who deploys us asks it before it stops us: how many requests are still inside then."""
@@ -190,12 +188,13 @@ class Ingress:
         self.page = replace(self.page, live=replace(live, pack=now.checker.pack, policy=now.version), checker=now.checker)
 
     async def _new_policy(self) -> None:
-        """What another policy let through is under another key, and never found; nor does it have to be kept."""
+        """What the one before let through is under other keys, and never found; nor does it have to be kept. A Redis may hold what others
+        judge by policies of their own: that stays."""
+        before = self.page.live.pack.policy_version
         self._begin_under_policy()
-        if self.store is not None:
-            version = self.page.live.pack.policy_version
-            gone = await self.store.purge(lambda kept: kept.verdict.policy_version != version)
-            log.warning("policy: %d texts of others were taken out of the cache", gone)
+        if self.store is not None and self.page.live.pack.policy_version != before:
+            gone = await self.store.purge(lambda kept: kept.verdict.policy_version == before)
+            log.warning("policy: %d texts of %s were taken out of the cache", gone, before)
 
     def warnings(self) -> list[str]:
         """What is not as it should be, though pages are answered."""

@@ -140,7 +140,7 @@ class QualityReplica:
         # The embedding as in training, whatever the generator has; the canaries are the generator's business, whose model answers.
         bundle = load_bundle(folder, base=config.base, verify=False, policy=config.pack)
         check_policy(bundle.pack, config.policy_version)
-        self.policies = open_policies(config, bundle.pack, threshold=bundle.threshold, clock=time.monotonic, record=self.telemetry.record)
+        self.policies = open_policies(config, bundle.pack, threshold=bundle.threshold, record=self.telemetry.record)
         self.quality = Quality(panel_of(bundle, self.policies.in_force.checker))
         self.policies.follow_beside(every_s=config.policy.every_s)
 

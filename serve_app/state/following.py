@@ -3,30 +3,23 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from typing import Protocol
 
 from common.errors import LiyouError
 
 log = logging.getLogger("ray.serve")
 
 
-class Followed(Protocol):
-    @property
-    def stale_s(self) -> float:
-        """Seconds since storage last said what there is."""
-
-    async def refresh(self) -> bool:
-        """Whether there was something new. Raises what reading raises."""
-
-
-async def follow(followed: Followed, name: str, *, every_s: float, on_new: Callable[[], Awaitable[None]]) -> None:
-    """Until it is cancelled."""
+async def follow(name: str, look: Callable[[], Awaitable[bool]], *, every_s: float, on_new: Callable[[], Awaitable[None]]) -> None:
+    """Until it is cancelled. `look` says whether there is something new."""
+    clock = asyncio.get_running_loop().time
+    heard_s = clock()
     while True:
         await asyncio.sleep(every_s)
         try:
-            if await followed.refresh():
+            new, heard_s = await look(), clock()
+            if new:
                 await on_new()
         except LiyouError as error:
-            log.error("%s: not read for %.0f s; what was known until then stands: %s", name, followed.stale_s, error)
+            log.error("%s: not read for %.0f s; what was known until then stands: %s", name, clock() - heard_s, error)
         except Exception:  # a watcher that stops in silence would be worse than one that tries again
             log.exception("%s: could not be read", name)

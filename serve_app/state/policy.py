@@ -8,7 +8,6 @@ or does not fit the bundle, is told, and the one before stays in force, in a rep
 import asyncio
 import logging
 import threading
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from common.artifacts.registry import Registry
@@ -41,7 +40,6 @@ class Policies:
         pack: Pack,
         *,
         threshold: float,
-        clock: Callable[[], float],
         keys: Keyring | None = None,
         record: Record = nothing,
     ) -> None:
@@ -49,7 +47,7 @@ class Policies:
 
         Raises StorageUnreachable: who does not know what was published would answer otherwise than others do.
         """
-        self._store, self._pack, self._threshold, self._clock, self._keys, self._record = store, pack, threshold, clock, keys, record
+        self._store, self._pack, self._threshold, self._keys, self._record = store, pack, threshold, keys, record
         self._reading = threading.Lock()
         self._last = 0
         self.refused: str | None = None
@@ -62,15 +60,9 @@ class Policies:
     def followed(self) -> bool:
         return self._store is not None
 
-    @property
-    def stale_s(self) -> float:
-        return self._clock() - self._read_s
-
     async def refresh(self) -> bool:
         """Whether another is in force now. Raises StorageUnreachable."""
-        before = self.in_force
-        await asyncio.to_thread(self._look)
-        return self.in_force is not before
+        return await asyncio.to_thread(self._look)
 
     def named(self, version: str | None) -> Checker:
         """Of the policy that a page began with. Raises Unavailable where it cannot be had."""
@@ -82,15 +74,19 @@ class Policies:
     def follow_beside(self, *, every_s: float) -> None:
         """In a thread of its own, for a replica that has no loop when it is made."""
 
+        async def look() -> bool:
+            return self._look()
+
         async def no_more() -> None: ...
 
         if self.followed:
             threading.Thread(
-                target=lambda: asyncio.run(follow(self, "policy", every_s=every_s, on_new=no_more)), name="policy", daemon=True
+                target=lambda: asyncio.run(follow("policy", look, every_s=every_s, on_new=no_more)), name="policy", daemon=True
             ).start()
 
-    def _look(self) -> None:
-        """Takes the newest move whose policy can be read, if there is any."""
+    def _look(self) -> bool:
+        """Takes the newest move whose policy can be read, if there is any; whether another is in force then."""
+        before = self.in_force
         moves = self._store.moves_after(ALIAS, self._last) if self._store else []
         refused: str | None = None
         for move in reversed(moves):
@@ -110,7 +106,7 @@ class Policies:
         if moves:
             self._last, self.refused = moves[-1].number, refused
         self._record(POLICY_REFUSED, 1 if self.refused else 0)
-        self._read_s = self._clock()
+        return self.in_force is not before
 
     def _read(self, version: str | None) -> InForce:
         if (found := self._ready.get(version)) is not None:
@@ -127,9 +123,9 @@ class Policies:
             return found
 
 
-def open_policies(config: ServeConfig, pack: Pack, *, threshold: float, clock: Callable[[], float], record: Record) -> Policies:
+def open_policies(config: ServeConfig, pack: Pack, *, threshold: float, record: Record) -> Policies:
     """Raises as `Policies` does, and ConfigError for a key that cannot be read."""
     own, at = config.policy, config.policy.at or config.registry
     pems = [read_key(path, field="policy.trusted", checked_by=key_id) for path in own.trusted]
     store = Registry(open_storage(at)) if at else None
-    return Policies(store, pack, threshold=threshold, clock=clock, keys=Keyring.of_pems(pems) if pems else None, record=record)
+    return Policies(store, pack, threshold=threshold, keys=Keyring.of_pems(pems) if pems else None, record=record)

@@ -7,7 +7,6 @@ a file that says that orders lie there.
 
 import asyncio
 import logging
-from collections.abc import Callable
 from contextlib import suppress
 
 from pydantic import ValidationError
@@ -28,23 +27,16 @@ def key_of(number: int) -> str:
 
 
 class Takedowns:
-    def __init__(self, storage: Storage, *, clock: Callable[[], float]) -> None:
+    def __init__(self, storage: Storage) -> None:
         """Raises StorageUnreachable, or ConfigError where no orders were ever begun."""
-        self._storage, self._clock = storage, clock
+        self._storage = storage
         self.standing = self._read(Standing())
-        self._read_s = clock()
         log.info("takedowns: %d orders stand, of %d given", len(self.standing.takedowns), self.standing.last)
-
-    @property
-    def stale_s(self) -> float:
-        """Seconds since storage last said what there is."""
-        return self._clock() - self._read_s
 
     async def refresh(self) -> bool:
         """Whether there was an order that had not been known. Raises what reading raises."""
         before = self.standing
         self.standing = await asyncio.to_thread(self._read, before)
-        self._read_s = self._clock()
         if new := self.standing.last > before.last:
             log.warning("takedowns: order %d and all before it stand now", self.standing.last)
         return new
@@ -97,6 +89,6 @@ def give_order(storage: Storage, order: Order) -> int:
     raise AlreadyExists(f"{storage.uri}: others gave orders at the same moments, {TRIES} times; try again")
 
 
-def open_takedowns(config: TakedownConfig, *, clock: Callable[[], float]) -> Takedowns | None:
+def open_takedowns(config: TakedownConfig) -> Takedowns | None:
     """None where none are followed. Raises as `Takedowns` does."""
-    return Takedowns(open_storage(config.at), clock=clock) if config.at else None
+    return Takedowns(open_storage(config.at)) if config.at else None

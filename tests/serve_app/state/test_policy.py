@@ -68,7 +68,7 @@ def publish(store: Registry, pack: Pack, signer: Signer | None = None) -> str:
 
 
 def policies(store: Registry, **more: Any) -> Policies:
-    return Policies(store, DEPLOYED, threshold=0.5, clock=lambda: 0.0, **more)
+    return Policies(store, DEPLOYED, threshold=0.5, **more)
 
 
 def refreshed(followed: Policies) -> bool:
@@ -167,7 +167,7 @@ def test_storage_that_is_away_changes_nothing_and_keeps_a_new_replica_from_start
 
 def test_the_registry_that_is_served_from_is_followed_or_another_that_is_named_or_none(store: Registry, tmp_path: Path) -> None:
     publish(store, ONE)
-    fields: dict[str, Any] = {"threshold": 0.0, "clock": lambda: 0.0, "record": Told()}
+    fields: dict[str, Any] = {"threshold": 0.0, "record": Told()}
     for config, expected in (
         (ServeConfig(registry=str(tmp_path)), ONE),
         (ServeConfig(policy=PolicyConfig(at=str(tmp_path))), ONE),
