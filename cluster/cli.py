@@ -11,6 +11,7 @@ COMMANDS = {
     "shop": "Simulate a shop: catalogue, people, behaviour and annotated reasons.",
     "base": "Base models: fetch the real one, trim a vocabulary, bring one to a bucket.",
     "pack": "A business domain as data: begin a pack of your own, check it.",
+    "lexicon": "What may not be said: check it, publish it to all that serve, roll back.",
     "data": "Raw tables: import, build a snapshot, show it, forget a user.",
     "train": "Train a bundle: SFT, discriminator, adversarial rounds, filtering, selection.",
     "tune": "Search weightings and other fields of a training; the winner becomes a bundle.",

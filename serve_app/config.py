@@ -172,6 +172,18 @@ class TakedownConfig(Frozen):
     every_s: float = Field(1.0, gt=0, le=60, description="seconds between two looks for a new order, one small read each")
 
 
+class PolicyConfig(Frozen):
+    """The lexicon, knowledge and templates that `liyou lexicon publish` makes live, in place of the pack's own."""
+
+    at: str | None = Field(
+        None, description="URI of the registry whose alias `policy` is followed; null: `registry`, and where that is null too, none is"
+    )
+    every_s: float = Field(1.0, gt=0, le=60, description="seconds between two looks for a new one, one small read each")
+    trusted: tuple[str, ...] = Field(
+        (), max_length=16, description="files of public keys, one of which has to have signed it; none: it need not be signed"
+    )
+
+
 class TelemetryConfig(Frozen):
     """Spans of pages. Metrics and logs need none of this: Ray's agents and Serve's files have them."""
 
@@ -207,6 +219,7 @@ class ServeConfig(Frozen):
     signing: SigningConfig = SigningConfig()
     audit: AuditConfig = AuditConfig()
     takedowns: TakedownConfig = TakedownConfig()
+    policy: PolicyConfig = PolicyConfig()
     telemetry: TelemetryConfig = TelemetryConfig()
     http: HttpLimits = HttpLimits()
     answer: AnswerConfig = AnswerConfig()

@@ -73,7 +73,7 @@ def show(
     wanted = {"tenant": tenant, "product_id": product, "produce_id": content, "request_id": request}
     if user is not None and secret is not None:
         wanted["user"] = pseudonym(user, tenant=tenant, secret=read_secret(secret, field="--secret"))
-    for entry in _entries(open_storage(record), record, day=day):
+    for entry in recorded(open_storage(record), record, day=day):
         if isinstance(entry, Lost) or all(value is None or getattr(entry, name) == value for name, value in wanted.items()):
             print(entry.model_dump_json())
 
@@ -109,8 +109,8 @@ def _chains(storage: Storage, record: str) -> dict[str, list[str]]:
     return chains
 
 
-def _entries(storage: Storage, record: str, *, day: str | None) -> Iterator[Shown | Lost]:
+def recorded(storage: Storage, record: str, *, day: str | None) -> Iterator[Shown | Lost]:
     for key in _keys(storage, record):
         if day is None or key.startswith(f"{day}/"):
-            entries, _ = read_segment(storage.get(key), place=None, keys=None)
-            yield from entries
+            found, _ = read_segment(storage.get(key), place=None, keys=None)
+            yield from found

@@ -17,7 +17,7 @@ from common.artifacts.storage import is_bucket, open_storage
 from common.bundle.admission import admit, read_manifest
 from common.bundle.manifest import MANIFEST, BundleManifest, Metric
 from common.bundle.promotion import PromotionRules, reasons_against
-from common.bundle.published import bundle_folder, fetch_bundle, published_manifest
+from common.bundle.published import bundle_folder, fetch_bundle, is_bundle, published_manifest
 from common.config import load_config
 from common.errors import ArtifactNotFound, CanaryFailed, ConfigError, PromotionRefused
 
@@ -49,11 +49,12 @@ def list_bundles(registry: RegistryUri = "registry", as_json: Json = False) -> N
     store = Registry(open_storage(registry))
     aliases = store.aliases()
     found = sorted(
-        (published_manifest(store, version) for version in store.versions()), key=lambda m: (str(m.origin.created_at or ""), m.bundle_id)
+        (published_manifest(store, version) for version in store.versions() if is_bundle(store, version)),
+        key=lambda m: (str(m.origin.created_at or ""), m.bundle_id),
     )
     rows = [_summary(manifest, aliases) for manifest in found]
     if as_json:
-        _print_json({"registry": store.storage.uri, "aliases": aliases, "bundles": rows})
+        print_json({"registry": store.storage.uri, "aliases": aliases, "bundles": rows})
         return
     print(f"{store.storage.uri}: bundles: {len(rows)}")
     for row, manifest in zip(rows, found, strict=True):
@@ -66,7 +67,7 @@ def show(name: Name, registry: RegistryUri = "registry", as_json: Json = False) 
     """What a bundle says about itself. Its id is checked, its files are not: `verify` does that."""
     manifest, aliases = _find(name, registry)
     if as_json:
-        _print_json({"aliases": _of(aliases, manifest), "manifest": manifest.model_dump(mode="json")})
+        print_json({"aliases": _of(aliases, manifest), "manifest": manifest.model_dump(mode="json")})
         return
     answering, decoding, adapter, data = manifest.answering, manifest.answering.decoding, manifest.adapter, manifest.origin.data
     lines = [
@@ -118,7 +119,7 @@ def verify(
     assert canaries is not None
     if as_json:
         measured = {"from_trained": canaries.from_trained, "from_base": canaries.from_base, "conclusive": canaries.conclusive}
-        _print_json({"bundle_id": bundle.manifest.bundle_id, "verified": True, "signed_by": bundle.signed_by, "canaries": measured})
+        print_json({"bundle_id": bundle.manifest.bundle_id, "verified": True, "signed_by": bundle.signed_by, "canaries": measured})
         return
     print(f"{bundle.manifest.bundle_id} is sound: {len(bundle.manifest.files)} files, {len(bundle.manifest.canaries)} canaries")
     print(f"  signature: {bundle.signed_by or 'none was checked; nobody vouches for this bundle'}")
@@ -169,7 +170,7 @@ def promote(
     version = store.publish(folder, version=admitted.manifest.bundle_id)
     told = f"{reason} (forced, in spite of: {'; '.join(against)})"[:2000] if against else reason
     move = store.promote(alias, version, reason=told, by=by or getpass.getuser(), at=datetime.now(UTC), expected=judged_against)
-    _print_move(move, as_json=as_json)
+    print_move(move, as_json=as_json)
 
 
 @app.command()
@@ -183,7 +184,7 @@ def rollback(
 ) -> None:
     """Point an alias at what it pointed at before; again, one further back."""
     store = Registry(open_storage(registry))
-    _print_move(store.rollback(alias, reason=reason, by=by or getpass.getuser(), at=datetime.now(UTC), expected=expected), as_json=as_json)
+    print_move(store.rollback(alias, reason=reason, by=by or getpass.getuser(), at=datetime.now(UTC), expected=expected), as_json=as_json)
 
 
 @app.command()
@@ -196,7 +197,7 @@ def diff(one: Name, other: Name, registry: RegistryUri = "registry", as_json: Js
     }
     if as_json:
         plain = {name: {side: m.model_dump() if m else None for side, m in sides.items()} for name, sides in metrics.items()}
-        _print_json({"one": left.bundle_id, "other": right.bundle_id, "fields": fields, "metrics": plain})
+        print_json({"one": left.bundle_id, "other": right.bundle_id, "fields": fields, "metrics": plain})
         return
     console = Console()
     table = Table("field", left.bundle_id, right.bundle_id)
@@ -290,12 +291,12 @@ def _spell(metric: Metric) -> str:
     return f"{metric.value:.4g}{interval} on {metric.num} rows"
 
 
-def _print_move(move: Move, *, as_json: bool) -> None:
+def print_move(move: Move, *, as_json: bool) -> None:
     if as_json:
-        _print_json(move.model_dump(mode="json"))
+        print_json(move.model_dump(mode="json"))
     else:
         print(f"{move.alias} -> {move.version} (was {move.previous or 'nothing'}), move {move.number} by {move.by}: {move.reason}")
 
 
-def _print_json(value: object) -> None:
+def print_json(value: object) -> None:
     print(orjson.dumps(value, option=orjson.OPT_INDENT_2).decode())

@@ -6,9 +6,10 @@ from typing import Annotated
 import orjson
 import typer
 
-from common.errors import BadInput
+from common.errors import BadInput, ConfigError
 from common.packs.load import load_pack, parts_of, place_of
 from common.packs.source import ABOUT, files_of, read_part, shipped, shipped_names
+from common.quality.rehearsal import broken_examples
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False, no_args_is_help=True)
 
@@ -50,8 +51,11 @@ def check(
     source: Annotated[str, typer.Argument(help="a shipped pack's name, a folder, or s3://BUCKET/PREFIX")],
     as_json: Annotated[bool, typer.Option("--json", help="one JSON object on stdout")] = False,
 ) -> None:
-    """Read a pack as training and serving will, and say what it holds. Exit code 2: one line for each thing that is wrong."""
+    """Read a pack as training and serving will, run its rules' own examples, and say what it holds. Exit code 2: one line for each thing
+    that is wrong."""
     pack = load_pack(source)
+    if broken := list(broken_examples(pack)):
+        raise ConfigError("\n".join(f"{source}: {one}" for one in broken))
     _, files = files_of(source)
     facts = {
         "name": pack.name,

@@ -117,7 +117,10 @@ class Registry:
 
     def read(self, name: str, path: str) -> bytes:
         """One file of a version, verified. Raises ArtifactNotFound or DigestMismatch."""
-        entry = self.describe(name)
+        return self.read_of(self.describe(name), path)
+
+    def read_of(self, entry: Version, path: str) -> bytes:
+        """As `read`, of a version that was described: one request."""
         if path not in entry.files:
             raise ArtifactNotFound(f"version {entry.version} has no file {path!r}; it has {', '.join(entry.files)}")
         return self._object(entry.version, path, entry.files[path])
@@ -176,6 +179,14 @@ class Registry:
             raise DigestMismatch(f"{self.storage.uri}/aliases/{alias} has gaps or foreign entries: its history was tampered with")
         return moves
 
+    def moves_after(self, alias: str, number: int) -> list[Move]:
+        """Those that came after a move, oldest first; one small read where there is none."""
+        moves: list[Move] = []
+        with suppress(ArtifactNotFound):
+            while True:
+                moves.append(self._parsed(_move_key(alias, number + len(moves) + 1), Move))
+        return moves
+
     def _move(
         self, alias: str, version: str, *, kind: Literal["promote", "rollback"], reason: str, by: str, at: datetime, expected: str | None
     ) -> Move:
@@ -187,7 +198,7 @@ class Registry:
             )
         entry = {"alias": alias, "number": len(moves) + 1, "kind": kind, "version": version, "previous": previous}
         move = parse({**entry, "reason": reason, "by": by, "at": at}, Move, source=f"{kind} {alias}")
-        key, data = f"aliases/{alias}/{move.number:06d}.json", canonical_json(move)
+        key, data = _move_key(alias, move.number), canonical_json(move)
         try:
             self.storage.put(key, data, create_only=True)
         except AlreadyExists as error:
@@ -252,6 +263,10 @@ def _content_id(files: dict[str, str]) -> str:
 
 def _version_key(version: str) -> str:
     return f"versions/{version}.json"
+
+
+def _move_key(alias: str, number: int) -> str:
+    return f"aliases/{_checked_name(alias)}/{number:06d}.json"
 
 
 def _checked_name(name: str) -> str:

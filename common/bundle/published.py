@@ -2,11 +2,16 @@
 
 from pathlib import Path
 
+import orjson
+
 from common.artifacts.registry import Registry, version_at
 from common.artifacts.storage import is_bucket, open_storage
 from common.bundle.admission import parse_manifest, read_manifest
-from common.bundle.manifest import MANIFEST, BundleManifest
-from common.errors import DigestMismatch
+from common.bundle.manifest import CONTROLS, FACTS, MANIFEST, BundleManifest
+from common.config import parse
+from common.errors import ConfigError, DigestMismatch
+from common.packs.load import under_policy
+from common.packs.schema import ControlPack, FactPack, Pack
 
 
 def fetch_bundle(store: Registry, name: str) -> Path:
@@ -31,6 +36,23 @@ def published_manifest(store: Registry, name: str) -> BundleManifest:
     manifest, _ = parse_manifest(store.read(version, MANIFEST), source=f"{store.storage.uri} {version}")
     _check_id(manifest, version, store)
     return manifest
+
+
+def is_bundle(store: Registry, version: str) -> bool:
+    """A registry may hold policies, bases and snapshots too."""
+    return MANIFEST in store.describe(version).files
+
+
+def check_fits(store: Registry, policy: Pack) -> None:
+    """Raises ConfigError where a bundle that an alias names could not be served under the policy of a pack."""
+    for alias, version in store.aliases().items():
+        if not is_bundle(store, version):
+            continue
+        controls, facts = (orjson.loads(store.read(version, name)) for name in (CONTROLS, FACTS))
+        try:
+            under_policy(policy, controls=parse(controls, ControlPack, source=CONTROLS), facts=parse(facts, FactPack, source=FACTS))
+        except ConfigError as error:
+            raise ConfigError(f"{alias}, which is {version}: {error}") from error
 
 
 def _check_id(manifest: BundleManifest, version: str, store: Registry) -> None:

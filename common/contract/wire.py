@@ -352,6 +352,10 @@ class Health(Reply):
     status: Literal["ok"] = "ok"
 
 
+class Readiness(Health):
+    warnings: tuple[str, ...] = Field((), description="what is not as it should be, though pages are answered")
+
+
 def verdict_of(verdict: QualityVerdict) -> ItemVerdict:
     checks = {name: ItemCheck(passed=check.passed, findings=check.findings) for name, check in verdict.checks.items()}
     return ItemVerdict(accepted=verdict.accepted, score=verdict.score, checks=checks)

@@ -6,11 +6,13 @@ from pydantic import AfterValidator, Field, model_validator
 
 from common.config import Frozen
 from common.packs.parts import Name, Part, Regex, Word
-from common.text.patterns import longest
+from common.text.patterns import longest, ways
 from common.text.pinyin import sound
 
 LONGEST_MATCH = 80
 """Characters. With it, the work on a text grows as the text does, whatever the text."""
+MOST_WAYS = 100_000
+"""Of matching from one place. The shipped lexicon's most are 41,000; one with millions would hold up every page that is judged with it."""
 Id = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{2,47}$")]
 Level = Literal["block", "review"]
 
@@ -18,6 +20,10 @@ Level = Literal["block", "review"]
 def _bounded(pattern: str) -> str:
     if longest(pattern) > LONGEST_MATCH:
         raise ValueError(f"may match more than {LONGEST_MATCH} characters; write {{1,20}} instead of + and {{0,20}} instead of *")
+    if (found := ways(pattern)) > MOST_WAYS:
+        raise ValueError(
+            f"may match in {found:,} ways from one place; expected at most {MOST_WAYS:,}: repeat nothing that is repeated inside"
+        )
     return pattern
 
 
@@ -92,6 +98,8 @@ class Lexicon(Part):
     @model_validator(mode="after")
     def _contexts_exist(self) -> Self:
         known = {context.id for context in self.contexts}
+        if len(known) < len(self.contexts):
+            raise ValueError("contexts: an id stands twice; expected an id of its own for each")
         for rule in self.rules:
             if unknown := sorted(set(rule.contexts) - known):
                 raise ValueError(f"{rule.id}: contexts: got {', '.join(unknown)}; expected some of {', '.join(sorted(known))}")

@@ -65,6 +65,11 @@ def under_policy(policy: Pack, *, controls: ControlPack, facts: FactPack) -> Pac
     return pack
 
 
+def beneath(source: str | Path) -> str:
+    """The shipped pack that a pack from outside extends; a shipped one itself; shop for one that extends none."""
+    return str(source) if str(source) in shipped_names() else _about(files_of(source)[1]).extends or "shop"
+
+
 def place_of(part: str, files: Files) -> Files:
     """Where a pack's part is: among its own files, or in the shipped pack that it extends, which may extend another."""
     while files.read(f"{part}.yaml") is None and (extends := _about(files).extends):

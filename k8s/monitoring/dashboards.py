@@ -63,8 +63,8 @@ DASHBOARDS = {
         Panel(
             "Bundles that answer",
             "short",
-            "Replicas of api by bundle and policy; two only while a rollout goes on.",
-            (("count by (bundle, policy) (ray_reco_reason_bundle_info)", "{{bundle}} {{policy}}"),),
+            "Replicas of api by bundle and policy; two only while a rollout or a new policy goes round.",
+            (("count by (bundle, policy) (ray_reco_reason_bundle_info == 1)", "{{bundle}} {{policy}}"),),
             "stat",
         ),
         Panel(

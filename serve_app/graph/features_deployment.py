@@ -17,6 +17,7 @@ from common.features.snapshot import Snapshot
 from common.features.summarize import shop_day, summarize
 from common.packs.schema import Pack
 from common.quality.facts import FactFinder
+from common.quality.verdict import Checker
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,9 +33,11 @@ class Features:
         self.snapshot, self.pack, self.now = snapshot, pack, now
         self._facts = FactFinder(pack.facts, knowledge=pack.knowledge)
 
-    def contexts(self, request: ReasonsRequest) -> list[Context | ItemReason]:
-        """One per item, in order; an item whose product nobody knows is its error. Raises as `checked`."""
-        channel = checked(request, self.pack)
+    def contexts(self, request: ReasonsRequest, *, checker: Checker | None = None) -> list[Context | ItemReason]:
+        """One per item, in order; an item whose product nobody knows is its error. `checker`: of the policy that the page began with, whose
+        channels and knowledge count; None: the pack's own. Raises as `checked`."""
+        pack, wishes = (self.pack, self._facts.wishes) if checker is None else (checker.pack, checker.wishes)
+        channel = checked(request, pack)
         behavior, persona, tastes = self._user(request)
         today = shop_day(self.now())
         found: list[Context | ItemReason] = []
@@ -43,7 +46,7 @@ class Features:
             if product is None:
                 found.append(self._unknown(item))
                 continue
-            asked = context_of(request, item, product, channel=channel, pack=self.pack, wishes=self._facts.wishes, tastes=tastes)
+            asked = context_of(request, item, product, channel=channel, pack=pack, wishes=wishes, tastes=tastes)
             found.append(asked.model_copy(update={"behavior": behavior, "persona": persona, "on": today}))
         return found
 

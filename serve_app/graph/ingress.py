@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
@@ -21,7 +21,6 @@ from common.errors import Refused, Unavailable
 from common.features.snapshot import Snapshot
 from common.generation.answer import AnswerPolicy, Written
 from common.generation.candidates import Candidate
-from common.quality.verdict import Checker
 from serve_app.config import AnswerConfig, ServeConfig
 from serve_app.graph.admission import Tenant
 from serve_app.graph.cached import Cached
@@ -33,8 +32,10 @@ from serve_app.http.lines import TellItem
 from serve_app.http.traffic import Traffic
 from serve_app.state.audit import open_audit
 from serve_app.state.cache import open_store
+from serve_app.state.following import follow
 from serve_app.state.keys import read_keys
 from serve_app.state.live import Live, locate_bundle, read_live
+from serve_app.state.policy import open_policies
 from serve_app.state.takedown import open_takedowns
 from serve_app.telemetry.counting import count_answer, count_verdicts
 from serve_app.telemetry.metrics import BUNDLE_INFO, DEADLINE_LEFT
@@ -58,18 +59,19 @@ class Ingress:
         self.telemetry = open_telemetry(config.telemetry, deployment="api")
         self.traffic = Traffic(self.telemetry.record)
         folder = locate_bundle(config.bundle, registry=config.registry)
-        self.live = read_live(folder, pack=config.pack, policy_version=config.policy_version)
+        live = read_live(folder, pack=config.pack, policy_version=config.policy_version)
         self.hops = HandleHops(config, features, generator, quality, telemetry=self.telemetry)
         voucher, self.keys = read_keys(config.signing)
         self.audit = open_audit(config.audit, signer=voucher.signer if voucher else None, record=self.telemetry.record)
         self.doors = open_doors(config.doors, record=self.telemetry.record)
         self.store = open_store(config.cache, record=self.telemetry.record)
-        self.takedowns = open_takedowns(config.takedowns, clock=time.monotonic)
+        self.takedowns = open_takedowns(config.takedowns)
+        self.policies = open_policies(config, live.pack, threshold=live.manifest.threshold, record=self.telemetry.record)
         self.page = Page(
-            live=self.live,
+            live=live,
             hops=self.hops,
-            checker=Checker(self.live.pack, threshold=self.live.manifest.threshold),
-            policy=policy_of(self.live, config.answer),
+            checker=self.policies.in_force.checker,
+            policy=policy_of(live, config.answer),
             varied=config.answer.varied,
             producer=config.producer,
             clock=time.monotonic,
@@ -78,7 +80,7 @@ class Ingress:
             standing=self._standing,
             telemetry=self.telemetry,
         )
-        self.telemetry.record(BUNDLE_INFO, 1, {"bundle": self.live.manifest.bundle_id, "policy": self.live.pack.policy_version})
+        self._begin_under_policy()
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         """Serve's proxy echoes the request id itself, hence `echo_request_id=False`."""
@@ -86,6 +88,7 @@ class Ingress:
             self.answer,
             warm_page=self.warm,
             ready=self.ready,
+            warnings=self.warnings,
             models=self.models,
             limits=self.config.http,
             keys=self.keys,
@@ -97,7 +100,7 @@ class Ingress:
             traffic=self.traffic,
         )
         if self.config.demo and self.config.snapshot:
-            app.include_router(storefront(Shelf(Snapshot.open(self.config.snapshot), self.live.pack.vocabulary), doors=self.doors))
+            app.include_router(storefront(Shelf(Snapshot.open(self.config.snapshot), self.page.live.pack.vocabulary), doors=self.doors))
         return app
 
     async def answer(
@@ -110,8 +113,9 @@ class Ingress:
         explain: bool = False,
         tell: TellItem | None = None,
     ) -> ReasonsResponse:
+        page = self.page
         ask = partial(
-            self.page.answer,
+            page.answer,
             request,
             request_id=request_id,
             deadline=deadline,
@@ -132,7 +136,7 @@ class Ingress:
         try:
             return await ask(tell=telling)
         finally:  # a page that is broken off was shown as far as it was told
-            self._note(request, self.page.response(told, request_id=request_id), deadline=deadline, caller=caller)
+            self._note(request, page.response(told, request_id=request_id), deadline=deadline, caller=caller)
 
     async def warm(self, request: ReasonsRequest, *, request_id: str, deadline: Deadline, caller: Caller) -> WarmResponse:
         """Raises Refused where nothing is kept."""
@@ -163,11 +167,10 @@ class Ingress:
         """Serve leaves it before it stops a replica: what was shown is on record before that is gone."""
         audit = self.audit
         auditing = asyncio.create_task(audit.run(every_s=self.config.audit.flush_s)) if audit else None
-        every_s = self.config.takedowns.every_s
-        following = asyncio.create_task(self.takedowns.run(every_s=every_s, on_new=self._purge)) if self.takedowns else None
+        following = [asyncio.create_task(one) for one in self._followed()]
         yield
-        if following is not None:
-            following.cancel()
+        for one in following:
+            one.cancel()
         if audit is not None and auditing is not None:
             auditing.cancel()
             await audit.close()
@@ -175,6 +178,12 @@ class Ingress:
         if self.store is not None:
             await self.store.close()
         await asyncio.to_thread(self.telemetry.close)
+
+    def _followed(self) -> Iterator[Coroutine[None, None, None]]:
+        if self.takedowns:
+            yield follow("takedowns", self.takedowns.refresh, every_s=self.config.takedowns.every_s, on_new=self._purge)
+        if self.policies.followed:
+            yield follow("policy", self.policies.refresh, every_s=self.config.policy.every_s, on_new=self._new_policy)
 
     async def drain(self, *, within_s: float) -> int:
         """Who deploys us asks it before it stops us: how many requests are still inside then."""
@@ -188,8 +197,29 @@ class Ingress:
         standing = self._standing()
         if self.store is None or not standing.has("phrase"):
             return
-        if gone := await self.store.purge(lambda text: standing.of_text(text) is not None):
+        if gone := await self.store.purge(lambda kept: standing.of_text(kept.text) is not None):
             log.warning("takedowns: %d texts were taken out of the cache", gone)
+
+    def _begin_under_policy(self) -> None:
+        """Pages that begin from now on; those that have begun are judged to their end by the policy that they began with."""
+        now, live = self.policies.in_force, self.page.live
+        bundle = {"bundle": live.manifest.bundle_id}
+        self.telemetry.record(BUNDLE_INFO, 0, bundle | {"policy": live.pack.policy_version})
+        self.telemetry.record(BUNDLE_INFO, 1, bundle | {"policy": now.checker.pack.policy_version})
+        self.page = replace(self.page, live=replace(live, pack=now.checker.pack, policy=now.version), checker=now.checker)
+
+    async def _new_policy(self) -> None:
+        """What the one before let through is under other keys, and never found; nor does it have to be kept. A Redis may hold what others
+        judge by policies of their own: that stays."""
+        before = self.page.live.pack.policy_version
+        self._begin_under_policy()
+        if self.store is not None and self.page.live.pack.policy_version != before:
+            gone = await self.store.purge(lambda kept: kept.verdict.policy_version == before)
+            log.warning("policy: %d texts of %s were taken out of the cache", gone, before)
+
+    def warnings(self) -> list[str]:
+        """What is not as it should be, though pages are answered."""
+        return [self.policies.refused] if self.policies.refused else []
 
     async def ready(self) -> str | None:
         end_s = time.monotonic() + READY_TIMEOUT_S
@@ -200,7 +230,7 @@ class Ingress:
         return None
 
     async def models(self) -> ModelsResponse:
-        return ModelsResponse(models=(self.live.card(),))
+        return ModelsResponse(models=(self.page.live.card(),))
 
 
 def policy_of(live: Live, config: AnswerConfig) -> AnswerPolicy:
@@ -231,9 +261,9 @@ class HandleHops:
             for name, handle in (("features", features), ("generator", generator), ("quality", quality))
         ]
 
-    async def contexts(self, request: ReasonsRequest, *, left_s: LeftS) -> list[Context | ItemReason]:
+    async def contexts(self, request: ReasonsRequest, *, policy: str | None, left_s: LeftS) -> list[Context | ItemReason]:
         with self.telemetry.stage("features"):
-            return await self._features(partial(self.features.contexts.remote, request, call=Call.current()), left_s=left_s)
+            return await self._features(partial(self.features.contexts.remote, request, policy=policy, call=Call.current()), left_s=left_s)
 
     async def write(self, contexts: Sequence[Context], *, k: int, attempt: int, tenant: Tenant, left_s: LeftS) -> list[Written]:
         """The generator gives back what it has in time for judging; a call of its own time limit would lose it."""
@@ -264,10 +294,10 @@ class HandleHops:
         return {"within_s": max(0.0, left_s() - self.judge_s), "tenant": tenant, "call": Call.current()}
 
     async def judge(
-        self, contexts: Sequence[Context], candidates: Sequence[Sequence[Candidate]], *, left_s: LeftS
+        self, contexts: Sequence[Context], candidates: Sequence[Sequence[Candidate]], *, policy: str | None, left_s: LeftS
     ) -> list[list[QualityVerdict]]:
         with self.telemetry.stage("judge"):
-            ask = partial(self.quality.judge.remote, contexts, candidates, call=Call.current())
+            ask = partial(self.quality.judge.remote, contexts, candidates, policy=policy, call=Call.current())
             verdicts = await self._quality(ask, left_s=left_s)
         count_verdicts(self.telemetry.record, chain.from_iterable(verdicts))
         return verdicts

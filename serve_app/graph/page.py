@@ -50,7 +50,7 @@ LeftS = Callable[[], float]
 class Hops(Protocol):
     """The other deployments as a page sees them. Each raises Unavailable when it cannot help."""
 
-    async def contexts(self, request: ReasonsRequest, *, left_s: LeftS) -> list[Context | ItemReason]: ...
+    async def contexts(self, request: ReasonsRequest, *, policy: str | None, left_s: LeftS) -> list[Context | ItemReason]: ...
 
     async def write(self, contexts: Sequence[Context], *, k: int, attempt: int, tenant: Tenant, left_s: LeftS) -> list[Written]: ...
 
@@ -62,7 +62,7 @@ class Hops(Protocol):
     async def attributed(self, contexts: Sequence[Context], texts: Sequence[str], *, left_s: LeftS) -> list[tuple[Attribution, ...]]: ...
 
     async def judge(
-        self, contexts: Sequence[Context], candidates: Sequence[Sequence[Candidate]], *, left_s: LeftS
+        self, contexts: Sequence[Context], candidates: Sequence[Sequence[Candidate]], *, policy: str | None, left_s: LeftS
     ) -> list[list[QualityVerdict]]: ...
 
 
@@ -84,7 +84,8 @@ class _Asking:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """What the ingress knows by itself: the bundle's card and pack, so that it can fill templates when it is alone."""
+    """What the ingress knows by itself: the bundle's card and pack, so that it can fill templates when it is alone. It knows one policy:
+    under another one the ingress begins with another `Page`, and what was begun is ended under the first."""
 
     live: Live
     hops: Hops
@@ -132,7 +133,7 @@ class Page:
         )
         try:
             # Templates need what is looked up here: the reserve that is kept for them may be spent on it.
-            found = await self.hops.contexts(request, left_s=lambda: deadline.left_s(now_s=self.clock()))
+            found = await self.hops.contexts(request, policy=self.live.policy, left_s=lambda: deadline.left_s(now_s=self.clock()))
             missing = None
         except Unavailable:
             found = self._alone(request)
@@ -260,7 +261,7 @@ class Page:
 
     async def _answer(self, contexts: list[Context], write: Write, beside: Beside, tell: Tell, *, asking: "_Asking") -> None:
         async def judge(contexts: list[Context], candidates: list[list[Candidate]]) -> list[list[QualityVerdict]]:
-            return await self.hops.judge(contexts, candidates, left_s=asking.left_s)
+            return await self.hops.judge(contexts, candidates, policy=self.live.policy, left_s=asking.left_s)
 
         await answer(
             contexts,

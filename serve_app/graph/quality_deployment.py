@@ -10,15 +10,18 @@ from common.generation.panel import Panel
 from common.quality.verdict import Checker
 
 
-def panel_of(bundle: LoadedBundle) -> Panel:
+def panel_of(bundle: LoadedBundle, checker: Checker | None = None) -> Panel:
     """The same panel that evaluation measured the bundle with. Keeps the embedding table of the base, not the base,
     unless the discriminator reads with it (kind lora_head)."""
-    return Panel(Checker(bundle.pack, threshold=bundle.threshold), bundle.discriminator)
+    return Panel(checker or Checker(bundle.pack, threshold=bundle.threshold), bundle.discriminator)
 
 
 class Quality:
     def __init__(self, panel: Panel) -> None:
         self.panel = panel
 
-    def judge(self, contexts: Sequence[Context], candidates: Sequence[Sequence[Candidate]]) -> list[list[QualityVerdict]]:
-        return self.panel.verdicts(contexts, candidates)
+    def judge(
+        self, contexts: Sequence[Context], candidates: Sequence[Sequence[Candidate]], *, checker: Checker | None = None
+    ) -> list[list[QualityVerdict]]:
+        """`checker`: of the policy that the page began with; None: the panel's own."""
+        return Panel(checker or self.panel.checker, self.panel.scorer).verdicts(contexts, candidates)

@@ -22,6 +22,7 @@ from serve_app.autoscaling import SECONDS_A_SEQUENCE, SEQUENCES
 from serve_app.config import ServeConfig
 from serve_app.graph.admission import Tenant
 from serve_app.state.live import check_policy, locate_bundle, read_live
+from serve_app.state.policy import open_policies
 from serve_app.telemetry.metrics import BUNDLE_LOAD_SECONDS, CANARY_NATS, ENGINE_SEQUENCE_SECONDS, ENGINE_SEQUENCES
 from serve_app.telemetry.replica_log import discreet
 from serve_app.telemetry.stages import open_telemetry
@@ -45,12 +46,14 @@ class FeaturesReplica:
         pack = read_live(folder, pack=config.pack, policy_version=config.policy_version).pack
         snapshot = Snapshot.open(config.snapshot) if config.snapshot else None
         self.features = Features(snapshot, pack=pack, now=lambda: datetime.now(UTC))
+        self.policies = open_policies(config, pack, threshold=0.0, record=self.telemetry.record)
+        self.policies.follow_beside(every_s=config.policy.every_s)
 
-    def contexts(self, request: ReasonsRequest, *, call: Call) -> list[Context | ItemReason]:
+    def contexts(self, request: ReasonsRequest, *, policy: str | None, call: Call) -> list[Context | ItemReason]:
         """Not async: Serve runs it in a thread, so that a user with a long past keeps no other page from being taken."""
         call.joined()
         with self.telemetry.span("contexts"):
-            return self.features.contexts(request)
+            return self.features.contexts(request, checker=self.policies.named(policy))
 
     async def ready(self) -> bool:
         return True
@@ -144,13 +147,17 @@ class QualityReplica:
         # The embedding as in training, whatever the generator has; the canaries are the generator's business, whose model answers.
         bundle = load_bundle(folder, base=config.base, verify=False, policy=config.pack)
         check_policy(bundle.pack, config.policy_version)
-        self.quality = Quality(panel_of(bundle))
+        self.policies = open_policies(config, bundle.pack, threshold=bundle.threshold, record=self.telemetry.record)
+        self.quality = Quality(panel_of(bundle, self.policies.in_force.checker))
+        self.policies.follow_beside(every_s=config.policy.every_s)
 
-    def judge(self, contexts: Sequence[Context], candidates: Sequence[Sequence[Candidate]], *, call: Call) -> list[list[QualityVerdict]]:
+    def judge(
+        self, contexts: Sequence[Context], candidates: Sequence[Sequence[Candidate]], *, policy: str | None, call: Call
+    ) -> list[list[QualityVerdict]]:
         """Not async: Serve runs it in a thread, so that a page being judged keeps no other from being taken."""
         call.joined()
         with self.telemetry.span("judge"):
-            return self.quality.judge(contexts, candidates)
+            return self.quality.judge(contexts, candidates, checker=self.policies.named(policy))
 
     async def ready(self) -> bool:
         return True

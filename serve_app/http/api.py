@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from typing import Protocol, TypeVar
@@ -24,6 +24,7 @@ from common.contract.wire import (
     Health,
     KeysResponse,
     ModelsResponse,
+    Readiness,
     ReasonsRequest,
     ReasonsResponse,
     VerifyRequest,
@@ -87,6 +88,7 @@ def create_api(
     warm_page: WarmPage | None = None,
     ready: Callable[[], Awaitable[str | None]],
     models: Callable[[], Awaitable[ModelsResponse]],
+    warnings: Callable[[], Sequence[str]] = tuple,
     limits: HttpLimits | None = None,
     keys: Keyring | None = None,
     doors: Doors | None = None,
@@ -98,9 +100,9 @@ def create_api(
     telemetry: Telemetry = OFF,
     traffic: Traffic | None = None,
 ) -> FastAPI:
-    """`ready` says in a sentence what is missing, or None. `keys`: whose signatures under reasons count, the one that signs first. `doors`:
-    who may ask, None: anybody. `standing`: orders of takedown. `now` is the calendar's. `echo_request_id` is off where a proxy in front
-    echoes the header itself. `traffic` counts who is inside, for whoever has to drain it."""
+    """`ready` says in a sentence what is missing, or None; `warnings`, what else is not as it should be. `keys`: whose signatures under
+    reasons count, the one that signs first. `doors`: who may ask, None: anybody. `standing`: orders of takedown. `now` is the calendar's.
+    `echo_request_id` is off where a proxy in front echoes the header itself. `traffic` counts who is inside, for whoever drains it."""
     bounds = limits or HttpLimits()
     keyring = keys or Keyring(())
     entry = doors or Doors(None, Counters(None, local_share=1, now=now), now=now)
@@ -199,12 +201,12 @@ def create_api(
     async def livez() -> Response:
         return json_response(Health())
 
-    @app.get("/readyz", response_model=Health, responses=problem_answers(503), summary="Pages can be answered")
+    @app.get("/readyz", response_model=Readiness, responses=problem_answers(503), summary="Pages can be answered")
     async def readyz() -> Response:
         inside.admit()
         if (missing := await ready()) is not None:
             raise Unavailable(missing)
-        return json_response(Health())
+        return json_response(Readiness(warnings=tuple(warnings())))
 
     _add_problem_handlers(app, bounds)
     app.openapi = lambda: document(app)  # type: ignore[method-assign]

@@ -54,8 +54,8 @@ class ReasonStore(Protocol):
 
     async def put(self, entries: Mapping[Key, Kept]) -> None: ...
 
-    async def purge(self, taken_down: Callable[[str], bool]) -> int:
-        """Forgets texts; how many."""
+    async def purge(self, gone: Callable[[Kept], bool]) -> int:
+        """Forgets entries; how many."""
 
     async def close(self) -> None: ...
 
@@ -86,15 +86,15 @@ class MemoryStore:
     async def put(self, entries: Mapping[Key, Kept]) -> None:
         self._entries.update({key: entry.model_dump_json() for key, entry in entries.items()})
 
-    async def purge(self, taken_down: Callable[[str], bool]) -> int:
-        gone = 0
+    async def purge(self, gone: Callable[[Kept], bool]) -> int:
+        num_gone = 0
         for number, (key, told) in enumerate(list(self._entries.items())):
             if number % PURGED_AT_ONCE == 0:
                 await asyncio.sleep(0)  # pages are answered meanwhile
-            if taken_down(told) and taken_down(Kept.model_validate_json(told).text):  # the text stands in it as it is
+            if gone(Kept.model_validate_json(told)):
                 self._entries.pop(key, None)
-                gone += 1
-        return gone
+                num_gone += 1
+        return num_gone
 
     async def close(self) -> None:
         self._entries.clear()
@@ -125,18 +125,18 @@ class RedisStore:
         with suppress(RedisGone):
             await self._link.ask(pipe.execute)
 
-    async def purge(self, taken_down: Callable[[str], bool]) -> int:
-        gone, cursor = 0, 0
+    async def purge(self, gone: Callable[[Kept], bool]) -> int:
+        num_gone, cursor = 0, 0
         with suppress(RedisGone):
             while True:
                 cursor, names = await self._link.ask(partial(self._redis.scan, cursor, match=_named("*"), count=PURGED_AT_ONCE))
                 keys = [name.decode().removeprefix(_named("")) for name in names if isinstance(name, bytes)]
-                bad = [_named(key) for key, entry in (await self.get(keys)).items() if taken_down(entry.text)]
+                bad = [_named(key) for key, entry in (await self.get(keys)).items() if gone(entry)]
                 if bad:
-                    gone += await self._link.ask(partial(self._redis.delete, *bad))
+                    num_gone += await self._link.ask(partial(self._redis.delete, *bad))
                 if not cursor:
                     break
-        return gone
+        return num_gone
 
     async def close(self) -> None:
         await self._link.close()

@@ -11,14 +11,15 @@ from serve_app.config import SigningConfig
 
 def read_keys(config: SigningConfig) -> tuple[Voucher | None, Keyring]:
     """Who signs, and whose signatures count: the signer's own key first. Raises ConfigError naming field and file."""
-    trusted = [_read(path, "signing.trusted", checked_by=key_id) for path in config.trusted]
+    trusted = [read_key(path, field="signing.trusted", checked_by=key_id) for path in config.trusted]
     if config.key is None:
         return None, Keyring.of_pems(trusted)
-    private = _read(config.key, "signing.key", checked_by=public_key)
+    private = read_key(config.key, field="signing.key", checked_by=public_key)
     return Voucher(Signer(private), lifetime_s=config.lifetime_s), Keyring.of_pems([public_key(private), *trusted])
 
 
-def _read(path: str, field: str, *, checked_by: Callable[[str], str]) -> str:
+def read_key(path: str, *, field: str, checked_by: Callable[[str], str]) -> str:
+    """Its PEM. `checked_by` is `key_id` for a public key, `public_key` for a private one. Raises ConfigError naming field and file."""
     try:
         text = Path(path).read_text(encoding="ascii")
         checked_by(text)

@@ -21,6 +21,8 @@ class Live:
 
     manifest: BundleManifest
     pack: Pack
+    policy: str | None = None
+    """The version of a registry that lexicon, knowledge and templates are of; None: they are the pack's own."""
 
     def card(self) -> ModelCard:
         return ModelCard(

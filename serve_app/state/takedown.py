@@ -7,14 +7,13 @@ a file that says that orders lie there.
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
 from pydantic import ValidationError
 
 from common.artifacts.storage import Storage, open_storage
 from common.contract.takedown import Order, Standing, read_order
-from common.errors import AlreadyExists, ArtifactNotFound, ConfigError, LiyouError, Tampered
+from common.errors import AlreadyExists, ArtifactNotFound, ConfigError, Tampered
 from serve_app.config import TakedownConfig
 
 log = logging.getLogger("ray.serve")
@@ -28,41 +27,23 @@ def key_of(number: int) -> str:
 
 
 class Takedowns:
-    def __init__(self, storage: Storage, *, clock: Callable[[], float]) -> None:
+    def __init__(self, storage: Storage) -> None:
         """Raises StorageUnreachable, or ConfigError where no orders were ever begun."""
-        self._storage, self._clock = storage, clock
+        self._storage = storage
         self.standing = self._read(Standing())
-        self._read_s = clock()
         log.info("takedowns: %d orders stand, of %d given", len(self.standing.takedowns), self.standing.last)
-
-    @property
-    def stale_s(self) -> float:
-        """Seconds since storage last said what there is."""
-        return self._clock() - self._read_s
 
     async def refresh(self) -> bool:
         """Whether there was an order that had not been known. Raises what reading raises."""
         before = self.standing
         self.standing = await asyncio.to_thread(self._read, before)
-        self._read_s = self._clock()
-        return self.standing.last > before.last
+        if new := self.standing.last > before.last:
+            log.warning("takedowns: order %d and all before it stand now", self.standing.last)
+        return new
 
     def _read(self, known: Standing) -> Standing:
         check_begun(self._storage)
         return read_orders(self._storage, known, strict=False)
-
-    async def run(self, *, every_s: float, on_new: Callable[[], Awaitable[None]]) -> None:
-        """Until it is cancelled."""
-        while True:
-            await asyncio.sleep(every_s)
-            try:
-                if await self.refresh():
-                    log.warning("takedowns: order %d and all before it stand now", self.standing.last)
-                    await on_new()
-            except LiyouError as error:
-                log.error("takedowns: not read for %.0f s; what was known until then stands: %s", self.stale_s, error)
-            except Exception:  # a watcher that stops in silence would be worse than one that tries again
-                log.exception("takedowns: the orders could not be read")
 
 
 def read_orders(storage: Storage, known: Standing, *, strict: bool = True) -> Standing:
@@ -108,6 +89,6 @@ def give_order(storage: Storage, order: Order) -> int:
     raise AlreadyExists(f"{storage.uri}: others gave orders at the same moments, {TRIES} times; try again")
 
 
-def open_takedowns(config: TakedownConfig, *, clock: Callable[[], float]) -> Takedowns | None:
+def open_takedowns(config: TakedownConfig) -> Takedowns | None:
     """None where none are followed. Raises as `Takedowns` does."""
-    return Takedowns(open_storage(config.at), clock=clock) if config.at else None
+    return Takedowns(open_storage(config.at)) if config.at else None

@@ -63,7 +63,10 @@ REDIS_FAILURES = Metric(
 )
 AUDIT_PENDING = Metric("gauge", "reco_reason_audit_pending", "texts shown that are not on record yet")
 AUDIT_LOST = Metric("counter", "reco_reason_audit_lost_total", "texts shown that will never be on record")
-BUNDLE_INFO = Metric("gauge", "reco_reason_bundle_info", "1 for the bundle and policy that a replica answers with", ("bundle", "policy"))
+BUNDLE_INFO = Metric(
+    "gauge", "reco_reason_bundle_info", "1 for the bundle and policy that a replica answers with, 0 for one before", ("bundle", "policy")
+)
+POLICY_REFUSED = Metric("gauge", "reco_reason_policy_refused", "1 while what is published as policy was refused, and the one before stands")
 BUNDLE_LOAD_SECONDS = Metric("gauge", "reco_reason_bundle_load_seconds", "that loading the bundle took, canaries included")
 CANARY_NATS = Metric(
     "gauge", "reco_reason_canary_nats", "a token's mean difference of log-probability: from trained, from base, and allowed", ("from",)

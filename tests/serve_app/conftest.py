@@ -1,11 +1,19 @@
-"""A bundle around a tiny model that has learnt one sentence by heart: what it writes is known, and everything around it is real.
+"""A bundle around a tiny model that has learnt one sentence by heart: what it writes is known, and everything around it is real. And the
+whole graph in one process: the real ingress and replicas, and handles that call them as Serve does, in a context of their own.
 
 Ray Serve 2.60 warns while it is imported (extra keywords of pydantic's Field); it is imported once here, where that is no error.
 """
 
+import asyncio
+import contextvars
+import inspect
 import warnings
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -28,6 +36,14 @@ from common.quality.discriminator import Discriminator, discriminator_config
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)
     import ray.serve  # noqa: F401
+
+from ray.exceptions import RayTaskError
+from starlette.testclient import TestClient
+
+from serve_app.config import ServeConfig
+from serve_app.graph.ingress import Ingress
+from serve_app.graph.replicas import FeaturesReplica, GeneratorReplica, QualityReplica
+from serve_app.telemetry.metrics import VALUES, Metric
 
 SENTENCE = "这款每天都用得上，放在手边随时拿起来就好。"
 """21 characters: right for a concise reason, too short for a detailed one; states no fact."""
@@ -105,3 +121,99 @@ def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> TinyBundle:
         canaries=[CanaryExample(context, SENTENCE) for context in CONTEXTS],
     )
     return TinyBundle(path, bundle_id, SENTENCE)
+
+
+Series = tuple[str, frozenset[tuple[str, str]]]
+
+
+class LocalHandle:
+    """`handle.METHOD.remote(...)` of a replica in this process. Nothing but the arguments crosses: each call has an empty context."""
+
+    def __init__(self, replica: Any) -> None:
+        self._replica = replica
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._replica, name)
+
+        async def call(*args: Any, **kwargs: Any) -> Any:
+            try:
+                if inspect.iscoroutinefunction(method):
+                    return await method(*args, **kwargs)
+                return await asyncio.to_thread(method, *args, **kwargs)
+            except Exception as error:
+                raise RayTaskError(name, "traceback", error, proctitle="p", pid=1, ip="1").as_instanceof_cause() from error
+
+        class Remote:
+            @staticmethod
+            def remote(*args: Any, **kwargs: Any) -> Any:
+                return asyncio.get_running_loop().create_task(call(*args, **kwargs), context=contextvars.Context())
+
+        return Remote
+
+
+class Recorded:
+    """Counts as Ray's agents would, and refuses a label that the metric does not have or that our code would not say."""
+
+    series: ClassVar[Counter[Series]] = Counter()
+
+    def __call__(self, metric: Metric, value: float = 1.0, labels: Mapping[str, str] | None = None) -> None:
+        told = dict(labels or {})
+        assert set(told) == set(metric.labels), metric.name
+        for label, said in told.items():
+            assert said in VALUES.get(label, (said,)), f"{metric.name}: {label}={said}"
+        key = (metric.name, frozenset(told.items()))
+        if metric.kind == "gauge":
+            self.series[key] = value  # type: ignore[assignment]
+        else:
+            self.series[key] += value if metric.kind == "counter" else 1  # type: ignore[assignment]
+
+    def of(self, metric: Metric) -> dict[tuple[str, ...], float]:
+        """Label values, in the metric's order -> value."""
+        return {
+            tuple(dict(labels)[label] for label in metric.labels): value
+            for (name, labels), value in self.series.items()
+            if name == metric.name
+        }
+
+
+@pytest.fixture
+def recorded(monkeypatch: pytest.MonkeyPatch) -> Recorded:
+    Recorded.series = Counter()
+    monkeypatch.setattr("serve_app.telemetry.ray_metrics.RayMetrics", Recorded)
+    return Recorded()
+
+
+@contextmanager
+def running(config: ServeConfig) -> Iterator[TestClient]:
+    features, generator, quality = FeaturesReplica(config), GeneratorReplica(config), QualityReplica(config)
+    handles: list[Any] = [LocalHandle(replica) for replica in (features, generator, quality)]
+    ingress = Ingress(config, *handles)
+    with TestClient(ingress.__serve_build_asgi_app__()) as client:
+        client.ingress, client.generator, client.quality = ingress, generator, quality  # type: ignore[attr-defined]
+        yield client
+    for replica in (features, generator, quality):
+        replica.telemetry.close()
+    generator.generator.close()
+
+
+@pytest.fixture
+def graph(tiny_bundle: Any, recorded: Recorded) -> Iterator[Callable[..., TestClient]]:
+    """Makes the app with these fields of its configuration."""
+    with ExitStack() as stack:
+
+        def made(**fields: Any) -> TestClient:
+            answer = {"expected_s": 0.01, "varied": False}
+            config = ServeConfig.model_validate({"bundle": str(tiny_bundle.path), "answer": answer, "cache": {"max_entries": 0}} | fields)
+            return stack.enter_context(running(config))
+
+        yield made
+
+
+@pytest.fixture
+def earbuds() -> dict[str, Any]:
+    return {"product": {"product_id": "p1", "title": "静音蓝牙耳机", "category": "蓝牙耳机", "price": 299}}
+
+
+@pytest.fixture
+def shoes() -> dict[str, Any]:
+    return {"product": {"product_id": "p2", "title": "轻云跑鞋", "category": "跑鞋"}}

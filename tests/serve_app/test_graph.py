@@ -5,6 +5,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,15 @@ from ray import serve
 from cluster import LiyouClient
 from cluster.commands.serve import RAY_ENVIRONMENT
 from cluster.session import connect
+from common.artifacts.registry import Registry
 from common.artifacts.signing import Keyring, generate_private_key, public_key
+from common.artifacts.storage import open_storage
 from common.contract.audit import Shown, pseudonym, read_segment
 from common.contract.wire import KeysResponse, ReasonsResponse
 from common.errors import Unauthorised
 from common.features.snapshot_build import build_snapshot
+from common.packs.load import load_pack
+from common.packs.policy import publish_policy
 from serve_app.app import build
 from serve_app.state.api_keys import digest, new_key
 
@@ -55,6 +60,7 @@ def client(tiny_bundle: Any, kept: Path, tmp_path_factory: pytest.TempPathFactor
         "cache": {"max_entries": 0},
         "signing": {"key": str(kept / "private.pem")},
         "doors": {"keys": str(kept / "keys.json")},
+        "policy": {"at": str(kept / "registry"), "every_s": 0.2},
         "audit": {"to": str(kept / "record"), "secret": str(kept / "secret"), "flush_s": 300},
     }
     os.environ.update(RAY_ENVIRONMENT)
@@ -127,6 +133,23 @@ def test_an_answer_is_signed_and_verifies_over_http_and_offline(client: httpx2.C
     answer["items"][1]["text"] += "。"
     page, keys = ReasonsResponse.model_validate(answer), KeysResponse.model_validate(client.get("/v1/keys").json())
     assert [one.code for one in LiyouClient.verify(page, keys=keys)] == [None, "signature_invalid"]
+
+
+def test_a_policy_that_is_published_is_followed_by_every_replica_and_back(client: httpx2.Client, kept: Path, tiny_bundle: Any) -> None:
+    store, shop = Registry(open_storage(kept / "registry")), load_pack("shop")
+    why: dict[str, Any] = {"reason": "tests", "by": "tests", "at": datetime.now(UTC)}
+    rule = shop.lexicon.rules[0].model_copy(update={"patterns": (tiny_bundle.sentence[:8],)})
+    strict = shop.model_copy(update={"lexicon": shop.lexicon.model_copy(update={"rules": (rule,)})})
+    for policy, source in ((strict, "template"), (shop, "model")):
+        before = ask(client, {"product": EARBUDS}).json()["policy_version"]
+        store.promote("policy", publish_policy(store, policy), **why)
+        end_s = time.monotonic() + 60
+        while (answer := ask(client, {"product": EARBUDS})).json()["policy_version"] == before:
+            assert time.monotonic() < end_s, "the ingress did not follow"
+            time.sleep(0.1)
+        assert written_by(answer) == source, "judged by the policy that the answer names, whether or not quality has looked"
+    assert before != shop.policy_version == answer.json()["policy_version"]
+    assert client.get("/readyz").json()["warnings"] == []
 
 
 def descendants(root: int) -> dict[int, str]:

@@ -81,7 +81,7 @@ class Looking:
     def __init__(self, features: Features) -> None:
         self.features = features
 
-    def contexts(self, request: Any, *, call: object) -> Any:
+    def contexts(self, request: Any, *, policy: str | None, call: object) -> Any:
         return self.features.contexts(request)
 
     async def ready(self) -> bool:
@@ -122,7 +122,9 @@ class Judging:
     def __init__(self, quality: Quality) -> None:
         self.quality = quality
 
-    def judge(self, contexts: Sequence[Context], candidates: Sequence[Sequence[Candidate]], *, call: object) -> list[list[QualityVerdict]]:
+    def judge(
+        self, contexts: Sequence[Context], candidates: Sequence[Sequence[Candidate]], *, policy: str | None, call: object
+    ) -> list[list[QualityVerdict]]:
         return self.quality.judge(contexts, candidates)
 
     async def ready(self) -> bool:

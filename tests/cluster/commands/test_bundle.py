@@ -9,7 +9,11 @@ from typer.testing import CliRunner
 
 from cluster.cli import main
 from cluster.commands.bundle import app
+from common.artifacts.registry import Registry
+from common.artifacts.storage import open_storage
 from common.bundle.manifest import Metric
+from common.packs.load import load_pack
+from common.packs.policy import publish_policy
 
 TESTS = Path(__file__).resolve().parents[2]
 
@@ -84,6 +88,13 @@ def test_promoting_a_folder_publishes_it_and_moves_the_alias(folders: dict[str, 
         bundle_id(folders["better"]): ["prod"],
     }
     assert bundle_id(folders["better"]) in run("list", "--registry", registry)
+
+
+def test_a_policy_in_the_same_registry_is_no_bundle_of_its_list(folders: dict[str, Path], registry: str) -> None:
+    promote(folders["good"], registry)
+    publish_policy(Registry(open_storage(registry)), load_pack("shop"))
+    listed = json.loads(run("list", "--registry", registry, "--json"))
+    assert [row["bundle_id"] for row in listed["bundles"]] == [bundle_id(folders["good"])]
 
 
 def test_a_worse_bundle_stays_out_unless_forced_and_that_is_kept(

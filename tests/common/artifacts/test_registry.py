@@ -250,3 +250,13 @@ def test_names_cannot_be_paths(registry: Registry, name: str) -> None:
 def test_promoting_an_unknown_version_names_what_there_is(registry: Registry) -> None:
     with pytest.raises(ArtifactNotFound, match="none"):
         registry.promote("live", "lb-none", **WHY)
+
+
+def test_whoever_follows_an_alias_is_told_the_moves_that_came_since(registry: Registry, tmp_path: Path) -> None:
+    one, other = two(registry, tmp_path)
+    assert registry.moves_after("prod", 0) == []
+    for version in (one, other):
+        registry.promote("prod", version, **WHY)
+    registry.rollback("prod", **WHY)
+    assert [move.version for move in registry.moves_after("prod", 1)] == [other, one]
+    assert registry.moves_after("prod", 3) == []

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.packs.load import load_pack
-from common.text.patterns import anchors, longest
+from common.text.patterns import MANY, anchors, longest, ways
 
 
 @pytest.mark.parametrize(
@@ -28,6 +28,23 @@ def test_anchors_and_length(pattern: str, most: int, words: set[str] | None) -> 
     assert longest(pattern) == most
     found = anchors(pattern, length=9)
     assert (None if found is None else set(found)) == words
+
+
+@pytest.mark.parametrize(
+    ("pattern", "most"),
+    [
+        ("顶级", 1),
+        ("国家级|世界级|省级", 2),  # two lengths: at one place stands at most one word of each
+        ("(最好|最好|顶级)的", 2),
+        ("最.{0,8}好", 9),
+        ("(最|.{0,8})好", 10),
+        ("(?!.{0,8}不)最", 9),
+        ("(好{1,9}){1,8}", sum(9**times for times in range(1, 9))),
+        ("(((最?){0,900}){0,900}){0,900}", MANY),
+    ],
+)
+def test_the_ways_to_match_are_what_is_repeated_inside_of_what_is_repeated(pattern: str, most: int) -> None:
+    assert ways(pattern) == most
 
 
 PATTERNS = [pattern for rule in load_pack("shop").lexicon.rules for pattern in rule.patterns]

@@ -59,7 +59,7 @@ class DirectHops:
             await asyncio.sleep(max(0.0, left_s()))
             raise Unavailable(f"{name} did not answer in time")
 
-    async def contexts(self, request: ReasonsRequest, *, left_s: LeftS) -> list[Context | ItemReason]:
+    async def contexts(self, request: ReasonsRequest, *, policy: str | None, left_s: LeftS) -> list[Context | ItemReason]:
         await self._hop("features", left_s)
         return self.features.contexts(request)
 
@@ -79,7 +79,7 @@ class DirectHops:
         return await self.generator.attributed(contexts, texts)
 
     async def judge(
-        self, contexts: Sequence[Context], candidates: Sequence[Sequence[Candidate]], *, left_s: LeftS
+        self, contexts: Sequence[Context], candidates: Sequence[Sequence[Candidate]], *, policy: str | None, left_s: LeftS
     ) -> list[list[QualityVerdict]]:
         await self._hop("quality", left_s)
         return self.quality.judge(contexts, candidates)
@@ -270,7 +270,7 @@ def test_what_is_kept_for_templates_may_be_spent_on_the_lookup(page: Page, hops:
     asked = []
     looked_up = hops.contexts
 
-    async def contexts(request: ReasonsRequest, *, left_s: LeftS) -> list[Context | ItemReason]:
+    async def contexts(request: ReasonsRequest, *, policy: str | None, left_s: LeftS) -> list[Context | ItemReason]:
         asked.append(left_s())
         return await looked_up(request, left_s=left_s)
 

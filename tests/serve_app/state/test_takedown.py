@@ -10,6 +10,7 @@ import pytest
 from common.artifacts.storage import FileStorage
 from common.contract.takedown import Lift, Standing, Takedown
 from common.errors import ConfigError, StorageUnreachable, Tampered
+from serve_app.state import following
 from serve_app.state.takedown import Takedowns, begin, give_order, key_of, read_orders
 
 AT = datetime(2026, 11, 30, tzinfo=UTC)
@@ -47,13 +48,13 @@ def test_an_order_stands_soon_and_whoever_keeps_texts_is_told_once(tmp_path: Pat
     give_order(storage, order("旧的说法"))
 
     async def follow() -> None:
-        takedowns = Takedowns(storage, clock=lambda: 0.0)
+        takedowns = Takedowns(storage)
         assert takedowns.standing.of_text("旧的说法") == 1, "known before the first page is answered"
 
         async def purge() -> None:
             told.append(takedowns.standing.last)
 
-        task = asyncio.create_task(takedowns.run(every_s=0.01, on_new=purge))
+        task = asyncio.create_task(following.follow("takedowns", takedowns.refresh, every_s=0.01, on_new=purge))
         assert give_order(storage, order("新的说法")) == 2
         await until(lambda: told == [2])
         assert takedowns.standing.of_text("新的说法") == 2
@@ -72,26 +73,24 @@ def test_an_order_stands_soon_and_whoever_keeps_texts_is_told_once(tmp_path: Pat
 def test_a_replica_that_cannot_read_the_orders_does_not_start(tmp_path: Path) -> None:
     storage = Gone(tmp_path)
     with pytest.raises(ConfigError, match="is it the right place"):
-        Takedowns(storage, clock=lambda: 0.0)
+        Takedowns(storage)
     assert begin(storage)
     assert not begin(storage), "twice is no harm"
     storage.away = True
     with pytest.raises(StorageUnreachable):
-        Takedowns(storage, clock=lambda: 0.0)
+        Takedowns(storage)
 
 
 def test_a_volume_that_goes_away_while_orders_are_followed_is_not_taken_for_silence(tmp_path: Path) -> None:
-    storage, now = FileStorage(tmp_path), [0.0]
+    storage = FileStorage(tmp_path)
     begin(storage)
     give_order(storage, order("旧的说法"))
-    takedowns = Takedowns(storage, clock=lambda: now[0])
-    now[0] = 9.0
+    takedowns = Takedowns(storage)
     shutil.rmtree(tmp_path)
     tmp_path.mkdir()
     with pytest.raises(ConfigError):
         asyncio.run(takedowns.refresh())
     assert takedowns.standing.of_text("旧的说法") == 1
-    assert takedowns.stale_s == 9.0
 
 
 def test_an_order_that_this_build_cannot_read_holds_up_no_other(tmp_path: Path) -> None:
@@ -100,19 +99,8 @@ def test_an_order_that_this_build_cannot_read_holds_up_no_other(tmp_path: Path) 
     give_order(storage, order("旧的说法"))
     storage.put(key_of(2), b'{"order": "takedown", "kind": "galaxy", "value": "x", "by": "a", "at": "2030-01-01T00:00:00Z"}')
     storage.put(key_of(3), order("新的说法").model_dump_json().encode())
-    standing = Takedowns(storage, clock=lambda: 0.0).standing
+    standing = Takedowns(storage).standing
     assert (standing.of_text("旧的说法"), standing.of_text("新的说法"), standing.last) == (1, 3, 3)
-
-
-def test_how_long_nothing_was_heard_is_told(tmp_path: Path) -> None:
-    now = [0.0]
-    storage = Gone(tmp_path)
-    begin(storage)
-    takedowns = Takedowns(storage, clock=lambda: now[0])
-    now[0] = 7.0
-    assert takedowns.stale_s == 7.0
-    asyncio.run(takedowns.refresh())
-    assert takedowns.stale_s == 0.0
 
 
 def test_what_is_no_order_is_named(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ def test_ready_names_everything_that_is_missing_and_alive_stays_true(
     graph: Callable[..., TestClient], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     client = graph()
-    assert client.get("/readyz").json() == {"status": "ok"}
+    assert client.get("/readyz").json() == {"status": "ok", "warnings": []}
 
     async def lost() -> bool:
         raise Unavailable("no judge here")

@@ -93,7 +93,7 @@ class SmallShop:
         self.live = read_live(STARTER)
         private = generate_private_key()
         self.keys = Keyring.of_pems([public_key(private)])
-        self.features = Features(self.snapshot, vocabulary=self.live.pack.vocabulary, now=lambda: datetime.now(UTC))
+        self.features = Features(self.snapshot, pack=self.live.pack, now=lambda: datetime.now(UTC))
         self.checker = Checker(self.live.pack)
         self.page = Page(
             live=self.live,
@@ -117,7 +117,7 @@ class SmallShop:
         self.standing = Standing()
         self.later_s = 0.0
 
-    async def contexts(self, request: ReasonsRequest, *, left_s: LeftS) -> list[Context | ItemReason]:
+    async def contexts(self, request: ReasonsRequest, *, policy: str | None, left_s: LeftS) -> list[Context | ItemReason]:
         return self.features.contexts(request)
 
     async def write(self, contexts: Sequence[Context], *, k: int, attempt: int, tenant: str | None, left_s: LeftS) -> list[Written]:
@@ -133,7 +133,7 @@ class SmallShop:
                 await asyncio.sleep(0.01)
 
     async def judge(
-        self, contexts: Sequence[Context], candidates: Sequence[Sequence[Candidate]], *, left_s: LeftS
+        self, contexts: Sequence[Context], candidates: Sequence[Sequence[Candidate]], *, policy: str | None, left_s: LeftS
     ) -> list[list[QualityVerdict]]:
         return [
             [self.checker.judge(candidate.text, context=context, score=0.9) for candidate in own]
