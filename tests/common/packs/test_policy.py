@@ -97,7 +97,7 @@ def test_what_changes_is_told_entry_by_entry() -> None:
     first, second, *rest = SHOP.lexicon.rules
     milder = second.model_copy(update={"level": "review" if second.level == "block" else "block"})
     added = first.model_copy(update={"id": "a-new-one"})
-    told = {(one.part, one.field, one.id): one for one in changes(SHOP, other(rules=(*rest, milder, added), version="3"))}
+    told = {(one.part, one.field, one.id): one for one in changes(SHOP, other(rules=(*rest, milder, added), version="another"))}
     assert {key: one.kind for key, one in told.items()} == {
         ("lexicon", "version", None): "changed",
         ("lexicon", "rules", first.id): "removed",

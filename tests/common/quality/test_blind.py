@@ -45,13 +45,13 @@ def test_the_claims_stand_in_their_texts_and_know_nothing_of_the_future() -> Non
 
 
 def test_the_lexicon_keeps_what_it_reached_on_sentences_that_it_was_not_written_with() -> None:
-    """Reached: precision .85, recall .77; asked for are .97 and .93. Each kind of goods is judged by its own law, as serving does."""
+    """Reached: precision .87, recall .77; asked for are .97 and .93. Each kind of goods is judged by its own law, as serving does."""
     law = Law(PACK.lexicon)
     found = Counter(
         (one["expected"] != "allow", any(True for _ in law.hits(one["text"], parents=PACK.parents(one["category"]))))
         for one in lines("lexicon.jsonl")
     )
-    assert found[True, True] / (found[True, True] + found[False, True]) >= 0.84
+    assert found[True, True] / (found[True, True] + found[False, True]) >= 0.86
     assert found[True, True] / (found[True, True] + found[True, False]) >= 0.76
 
 
