@@ -36,6 +36,10 @@ _DIFFERENCE = re.compile(r"(?:省|便宜|立减|直降|减|降|返|优惠|抵|�
 """Money that is no price."""
 _LOWER, _UPPER = re.compile(r"(?:超|破|突破|高于|不止)$"), re.compile(r"(?:起步?|以上)")
 
+_TIMES = frozenset("×x*")
+_PIECES = re.compile(rf"(?<![第\d{NUMERALS}.])(?P<n>\d+|[{NUMERALS}]+)(?P<what>[个条只支双把块盒瓶包副罐对台])(?![半多余几月小钟])")
+"""A number by a measure word that much else is counted by too."""
+
 
 class Amounts:
     """The number phrases of a pack, compiled once."""
@@ -117,7 +121,7 @@ class Amounts:
             start, end = number.span
             if not any(c.isdigit() and c.isascii() for c in number.text) or not sight.free(start, end):
                 continue
-            if source := _stands_in(number.text, sight.text[end : end + 1], known):
+            if source := _stands_in(number.text, sight.text[max(0, start - 1) : start], sight.text[end:].lstrip()[:1], known):
                 sight.claim("number", start, end, source=source)
             else:
                 sight.claim("number", start, end, source=None, reason="neither title nor attributes have this number of the same thing")
@@ -137,20 +141,22 @@ class Amounts:
         return None
 
     def _find_parts(self, sight: Sight, known: Known) -> None:
-        """六层, 三档: a number of parts. One or two of them in Chinese numerals may be a way of speaking."""
-        for match in self._parts.finditer(sight.text):
+        """六层, 三档: a number of parts. One or two of them in Chinese numerals may be a way of speaking, and so may any number of what is
+        counted by a common measure word (四条), unless the facts count in it too."""
+        for match in (*self._parts.finditer(sight.text), *_PIECES.finditer(sight.text)):
             span = bounds(match["n"])
             value = span and span[0]
             if value is None or not sight.free(*match.span()):
                 continue
+            common = match.re is _PIECES
             there = [
                 (parse_number(other["n"]), source)
                 for source, text in known.texts
-                for other in self._parts.finditer(text)
+                for other in match.re.finditer(text)
                 if other["what"] == match["what"]
             ]
             source = next((source for number, source in there if number == value), None)
-            if source is None and not there and value <= 2 and match["n"][0] in NUMERALS:
+            if source is None and ((common and (not there or value < 2)) or (not there and value <= 2 and match["n"][0] in NUMERALS)):
                 continue
             numbers = ", ".join(f"{number}{match['what']}" for number, _ in there)
             reason = None if source else f"the product has {numbers or 'no number of ' + match['what']}"
@@ -164,15 +170,17 @@ def _each(known: Known) -> list[Decimal]:
     return [(known.price or Decimal(0)) / number for number in numbers]
 
 
-def _stands_in(number: str, follows: str, known: Known) -> str | None:
-    """The fact that has this number with the same character behind it, or with none of a word where the text has none.
+def _stands_in(number: str, leads: str, follows: str, known: Known) -> str | None:
+    """The fact that has this number with the same character behind it, or with none of a word where the text has none, or in a size
+    (10×15) where the text has it in one.
 
     30 of 续航30小时 makes 深度30米 no truer.
     """
     for source, text in ((TITLE, known.title), *known.texts[1:]):
         for match in re.finditer(rf"(?<![\d.]){re.escape(number)}(?![\d]|\.\d)", text):
-            behind = text[match.end() : match.end() + 1]
-            if behind == follows or not (behind.isalnum() or follows.isalnum()):
+            behind = text[match.end() :].lstrip()[:1]
+            in_size = leads in _TIMES and text[max(0, match.start() - 1) : match.start()] == leads
+            if behind == follows or in_size or not (behind.isalnum() or follows.isalnum()):
                 return source
     return None
 
