@@ -1,4 +1,4 @@
-"""The bare engine beside Hugging Face's `generate`: same weights, prompts, sampling and length of answers. Part of `make bench-serve`.
+"""The bare engine beside Hugging Face's `generate`: same weights, prompts, sampling and length of answers. `make bench-engine`.
 
 The prompts are those of the sample shop: a batch of 32 users' items, and pages of 20 items of one user, whose prompts begin alike. Every
 way decodes the same number of tokens, and none may end earlier. All ways take turns in one process; the first round is not counted.
@@ -18,9 +18,11 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel
 
+from cluster.bench.first_run import commit, machine
 from common.bundle.load import LoadedBundle, load_bundle
 from common.domain.context import Context
 from common.domain.decoding import DecodingParams
+from common.errors import LiyouError
 from common.features.snapshot import Snapshot
 from common.features.snapshot_build import build_snapshot
 from common.generation.candidates import sequences
@@ -30,6 +32,7 @@ from serve_app.state.live import STARTER
 from train_app.sample_shop.generate import generate_shop
 
 OUT = Path("out/bench-serve")
+RESULTS = Path("docs/results/engine.json")
 NEW = 40
 """Tokens of an answer: the starter's accepted ones have 38 on average."""
 BATCH, PAGE, PAGES = 32, 20, 3
@@ -164,11 +167,28 @@ def engine_part(repeats: int) -> dict[str, Any]:
     return {"answer_tokens": NEW, "runs": runs, "verdicts": verdicts(runs)}
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Raises LiyouError where a bar is missed, figures written."""
     words = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    words.add_argument("--threads", type=int, default=1)
-    words.add_argument("--repeats", type=int, default=5)
-    words.add_argument("--to", type=Path, required=True)
+    words.add_argument("--repeats", type=int, default=5, help="rounds that count")
+    words.add_argument("--threads", type=int, help="only this number of threads, figures to --to; without it one and two, and the bars")
+    words.add_argument("--to", type=Path, default=RESULTS)
     given = words.parse_args()
     given.to.parent.mkdir(parents=True, exist_ok=True)
-    given.to.write_text(json.dumps(measured(given.threads, given.repeats), indent=1) + "\n")
+    if given.threads is not None:
+        given.to.write_text(json.dumps(measured(given.threads, given.repeats), indent=1) + "\n")
+        return
+    told = {"command": "make bench-engine", "commit": commit(), "machine": machine()} | engine_part(given.repeats)
+    given.to.write_text(json.dumps(told, indent=1) + "\n")
+    print(f"figures: {given.to}")
+    wrong = [one for one in told["verdicts"] if not one["ok"]]
+    missed = [f"{one['load']} against {one['against']}: {one['best']}, asked {one['bar']}" for one in wrong]
+    if missed:
+        raise LiyouError("; ".join(missed))
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except LiyouError as error:
+        sys.exit(str(error))
