@@ -3,10 +3,9 @@
 Deterministic: the same context gets the same text. The text passes the same verdict as a candidate, or `Refused` is raised.
 """
 
-import heapq
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from itertools import combinations, islice, product
+from itertools import combinations, groupby, islice, product
 from operator import itemgetter
 
 from common.artifacts.digest import sha256_bytes
@@ -91,23 +90,31 @@ def _sentences(context: Context, templates: Templates, checker: Checker) -> Iter
         [*filler.fill(templates.topics, wanted=True), _NOTHING],
         [*(filler.fill(templates.closings, wanted=True) or filler.fill(templates.closings)), _NOTHING],
     )
-    alike: dict[tuple[object, ...], list[tuple[int, int, _Body]]] = {}
+    alike: dict[tuple[int, frozenset[str], frozenset[str]], list[tuple[int, int, _Body]]] = {}
     for at, body in enumerate(_bodies(filler, templates.facts)):
         alike.setdefault((body.num_facts, body.hits, body.asked), []).append((at, body.size + 1 + len(tail), body))
-    found: list[tuple[tuple[int, ...], tuple[int, int], tuple[_Filled, ...]]] = []
+    ranked: list[tuple[tuple[int, ...], int, int, tuple[_Filled, _Filled, _Filled], list[tuple[int, int, _Body]]]] = []
     for number, (history, topic, closing) in enumerate(heads):
-        around = [piece for piece in (history, topic, closing) if piece.text]
-        length, hits = sum(len(piece.text) + 1 for piece in around), history.hits | topic.hits | closing.hits
-        told = history.asked | topic.asked | closing.asked
-        for bodies in alike.values():  # they rank alike behind this head, so the first few that fit are all that can be tried
-            fitting = islice((one for one in bodies if low <= length + one[1] <= high), TRIED)
-            for at, _, body in fitting:
-                rank = 2 * len(hits | body.hits) + 2 * min(body.num_facts, 2) + history.num_facts
-                asked = told | body.asked
-                order = (len(asked & must), len(asked), rank, body.num_facts, -len(around))
-                found.append((order, (-number, -at), (history, topic, *body.pieces, closing)))
-    for _, _, pieces in heapq.nlargest(TRIED, found, key=itemgetter(0, 1)):
-        yield "，".join(piece.text for piece in pieces if piece.text) + "。" + tail
+        length = sum(len(piece.text) + 1 for piece in (history, topic, closing) if piece.text)
+        around = sum(bool(piece.text) for piece in (history, topic, closing))
+        hits, told = history.hits | topic.hits | closing.hits, history.asked | topic.asked | closing.asked
+        for (facts, own_hits, own_asked), bodies in alike.items():  # behind one head they rank alike
+            asked = told | own_asked
+            rank = 2 * len(hits | own_hits) + 2 * min(facts, 2) + history.num_facts
+            order = (len(asked & must), len(asked), rank, facts, -around)
+            ranked.append((order, number, length, (history, topic, closing), bodies))
+    tried = 0
+    for _, equals in groupby(sorted(ranked, key=lambda one: one[0], reverse=True), key=itemgetter(0)):
+        fitting = (
+            (number, at, history, body, topic, closing)
+            for _, number, length, (history, topic, closing), bodies in equals
+            for at, size, body in islice((one for one in bodies if low <= length + one[1] <= high), TRIED - tried)
+        )
+        for _, _, history, body, topic, closing in sorted(fitting, key=itemgetter(0, 1))[: TRIED - tried]:
+            tried += 1
+            yield "，".join(piece.text for piece in (history, topic, *body.pieces, closing) if piece.text) + "。" + tail
+        if tried == TRIED:
+            break
     yield from (piece.text + tail for piece in templates.last_resort)
 
 

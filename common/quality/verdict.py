@@ -1,5 +1,7 @@
 """The one verdict on a text against its own context, for training, evaluation and serving alike. A discriminator's score is an argument."""
 
+from functools import lru_cache
+
 from common.domain.context import Context
 from common.domain.controls import Controls
 from common.domain.product import Product
@@ -12,6 +14,9 @@ from common.quality.facts import FactFinder, check_facts
 from common.quality.repetition import check_repetition
 from common.quality.well_formed import check_language, check_length
 
+PIECES = 8192
+"""Pieces of text of which a checker remembers what they show and whether they are lawful; about 2 MB."""
+
 
 class Checker:
     """A pack's checks, compiled once. `threshold` is the score in [0, 1] from which a text that passes all checks is accepted."""
@@ -22,6 +27,9 @@ class Checker:
         self._facts = FactFinder(pack.facts, knowledge=pack.knowledge)
         self._controls = ControlMeter(pack.controls)
         self._law = Law(pack.lexicon, warnings=pack.knowledge.warnings)
+        # Templates ask the same of the same pieces of text, page after page.
+        self._measured = lru_cache(maxsize=PIECES)(self._controls.measured)
+        self._lawful = lru_cache(maxsize=PIECES)(self._law.lawful)
 
     def judge(self, text: str, *, context: Context, score: float | None = None) -> QualityVerdict:
         """All checks are made, also after one has failed: a person wants to see them all."""
@@ -57,11 +65,11 @@ class Checker:
 
     def measured(self, text: str) -> Controls:
         """The codes that a text shows, whatever was asked."""
-        return self._controls.measured(text)
+        return self._measured(text)
 
     def lawful(self, text: str, *, category: str) -> bool:
         """Whether a piece of text may stand in a reason as far as the lexicon goes; required warnings are a matter of the whole."""
-        return self._law.lawful(text, parents=self.pack.parents(category))
+        return self._lawful(text, parents=self.pack.parents(category))
 
     def warnings(self, category: str) -> tuple[str, ...]:
         """Sentences that the law wants in every reason about such goods."""
