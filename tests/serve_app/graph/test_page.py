@@ -272,7 +272,7 @@ def test_what_is_kept_for_templates_may_be_spent_on_the_lookup(page: Page, hops:
 
     async def contexts(request: ReasonsRequest, *, policy: str | None, left_s: LeftS) -> list[Context | ItemReason]:
         asked.append(left_s())
-        return await looked_up(request, left_s=left_s)
+        return await looked_up(request, policy=policy, left_s=left_s)
 
     hops.contexts = contexts  # type: ignore[method-assign]
     assert ask(page, EARBUDS, within_ms=within_ms).items[0].source == "template"
