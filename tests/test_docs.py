@@ -362,7 +362,10 @@ def test_the_storefronts_requests_get_the_documented_answers(workplace: Workplac
         assert [item["controls"]["style"] for item in known["items"]] == ["concise", "concise"]
         assert known["items"][1]["controls"]["topic"] == "value"
         assert [item["product_id"] for item in inline["items"] + nobody["items"]] == ["a1", "p000000"]
-        line, constrained = written("docs/pages.md", "curl")
+        explained, line, constrained = written("docs/pages.md", "curl")
+        (item,) = asked(explained, url).json()["items"]
+        check_item(item, fields)
+        assert (item["source"] == "template") or [one["control"] for one in item["attribution"]] == list(item["controls"])
         (item,) = asked(constrained, url).json()["items"]
         check_item(item, fields)
         assert item["controls"]["style"] == "concise"
