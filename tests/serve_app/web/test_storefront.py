@@ -1,6 +1,7 @@
 """The page over HTTP, without a browser: where it is, how it is kept, what it may do, and what it refuses."""
 
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any, NoReturn
 
 import httpx2
@@ -91,7 +92,8 @@ def test_without_demo_there_is_no_page(shop: Any) -> None:
 def test_a_replica_gives_it_out_only_where_the_configuration_says_so(shop: Any, demo: bool, status: int) -> None:
     ingress = Ingress.__new__(Ingress)
     ingress.config = ServeConfig(demo=demo, snapshot=str(shop.snapshot.path))
-    ingress.live, ingress.keys, ingress.doors = shop.live, shop.keys, open_doors(DoorsConfig())
+    ingress.page = SimpleNamespace(live=shop.live)  # type: ignore[assignment]
+    ingress.keys, ingress.doors = shop.keys, open_doors(DoorsConfig())
     ingress.telemetry, ingress.traffic = OFF, Traffic()
     client = TestClient(ingress.__serve_build_asgi_app__())
     assert {client.get(path).status_code for path in ("/demo/", "/demo/shop", "/demo/products")} == {status}
