@@ -16,7 +16,6 @@ from common.features.resolve_controls import resolve
 from common.features.snapshot import Snapshot
 from common.features.summarize import shop_day, summarize
 from common.packs.schema import Pack
-from common.quality.facts import FactFinder
 from common.quality.verdict import Checker
 
 
@@ -29,15 +28,14 @@ class Tastes:
 class Features:
     """`snapshot` None: a shop that sends products and events with each request."""
 
-    def __init__(self, snapshot: Snapshot | None, *, pack: Pack, now: Callable[[], datetime]) -> None:
-        self.snapshot, self.pack, self.now = snapshot, pack, now
-        self._facts = FactFinder(pack.facts, knowledge=pack.knowledge)
+    def __init__(self, snapshot: Snapshot | None, *, checker: Checker, now: Callable[[], datetime]) -> None:
+        self.snapshot, self.checker, self.now = snapshot, checker, now
 
     def contexts(self, request: ReasonsRequest, *, checker: Checker | None = None) -> list[Context | ItemReason]:
         """One per item, in order; an item whose product nobody knows is its error. `checker`: of the policy that the page began with, whose
-        channels and knowledge count; None: the pack's own. Raises as `checked`."""
-        pack, wishes = (self.pack, self._facts.wishes) if checker is None else (checker.pack, checker.wishes)
-        channel = checked(request, pack)
+        channels and knowledge count; None: the one that it was made with. Raises as `checked`."""
+        checker = checker or self.checker
+        channel = checked(request, checker.pack)
         behavior, persona, tastes = self._user(request)
         today = shop_day(self.now())
         found: list[Context | ItemReason] = []
@@ -46,7 +44,7 @@ class Features:
             if product is None:
                 found.append(self._unknown(item))
                 continue
-            asked = context_of(request, item, product, channel=channel, pack=pack, wishes=wishes, tastes=tastes)
+            asked = context_of(request, item, product, channel=channel, checker=checker, tastes=tastes)
             found.append(asked.model_copy(update={"behavior": behavior, "persona": persona, "on": today}))
         return found
 
@@ -95,18 +93,17 @@ def context_of(
     product: Product,
     *,
     channel: Channel,
-    pack: Pack,
-    wishes: Callable[[str, Product], tuple[str, ...]],
+    checker: Checker,
     tastes: Tastes = Tastes(),
 ) -> Context:
     """What the request itself says of one item; of the user nothing but tastes. The query ends here: what it asks for goes on."""
     constraints = constraints_of(item, channel=channel)
     return Context(
         product=product,
-        controls=_codes(request.codes(item), tastes, channel=channel, pack=pack, max_chars=constraints.max_chars),
+        controls=_codes(request.codes(item), tastes, channel=channel, pack=checker.pack, max_chars=constraints.max_chars),
         channel=request.channel,
         constraints=constraints,
-        wished=() if request.query is None else wishes(request.query, product),
+        wished=() if request.query is None else checker.wishes(request.query, product),
     )
 
 

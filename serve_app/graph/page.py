@@ -277,11 +277,10 @@ class Page:
 
     def _alone(self, request: ReasonsRequest) -> list[Context | ItemReason]:
         """What the request itself tells: inline products for a user of whom nothing is known."""
-        pack = self.live.pack
-        channel = checked(request, pack)
+        channel = checked(request, self.live.pack)
         lost = Unavailable("the product could not be looked up in time; send it inline, or try again")
         return [
-            context_of(request, item, item.product.to_domain(), channel=channel, pack=pack, wishes=self.checker.wishes)
+            context_of(request, item, item.product.to_domain(), channel=channel, checker=self.checker)
             if item.product
             else item_error(item.names, lost)
             for item in request.items

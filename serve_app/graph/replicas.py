@@ -45,8 +45,8 @@ class FeaturesReplica:
         folder = locate_bundle(config.bundle, registry=config.registry)
         pack = read_live(folder, pack=config.pack, policy_version=config.policy_version).pack
         snapshot = Snapshot.open(config.snapshot) if config.snapshot else None
-        self.features = Features(snapshot, pack=pack, now=lambda: datetime.now(UTC))
         self.policies = open_policies(config, pack, threshold=0.0, record=self.telemetry.record)
+        self.features = Features(snapshot, checker=self.policies.in_force.checker, now=lambda: datetime.now(UTC))
         self.policies.follow_beside(every_s=config.policy.every_s)
 
     def contexts(self, request: ReasonsRequest, *, policy: str | None, call: Call) -> list[Context | ItemReason]:

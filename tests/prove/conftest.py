@@ -33,6 +33,7 @@ from common.features.rows import ReasonRow
 from common.features.snapshot import Snapshot
 from common.features.snapshot_build import build_snapshot
 from common.packs.load import load_pack
+from common.quality.verdict import Checker
 from serve_app.graph.features_deployment import Features
 from serve_app.http.api import parsed
 from serve_app.state.live import STARTER
@@ -141,7 +142,7 @@ class Shop:
     def contexts(self, body: Mapping[str, Any]) -> list[Context]:
         """What serving makes of a request: parsed from bytes, looked up, resolved, as of now."""
         request: ReasonsRequest = parsed(orjson.loads(orjson.dumps(body)), ReasonsRequest)
-        found = Features(self.snapshot, pack=load_pack("shop"), now=lambda: datetime.now(UTC)).contexts(request)
+        found = Features(self.snapshot, checker=Checker(load_pack("shop")), now=lambda: datetime.now(UTC)).contexts(request)
         assert all(isinstance(one, Context) for one in found), found
         return found  # type: ignore[return-value]
 

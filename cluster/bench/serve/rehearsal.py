@@ -139,7 +139,7 @@ class Rehearsal:
         live = read_live(locate_bundle(config.bundle, registry=config.registry), pack=config.pack)
         checker = Checker(live.pack)
         snapshot = Snapshot.open(config.snapshot) if config.snapshot else None
-        features = Features(snapshot, pack=live.pack, now=lambda: datetime.now(UTC))
+        features = Features(snapshot, checker=checker, now=lambda: datetime.now(UTC))
         handles: Any = (Local(Looking(features)), Local(Rehearsed(checker)), Local(Judging(Quality(Panel(checker, None)))))
         self.ingress = Ingress(config, *handles)
         self.app: FastAPI = self.ingress.__serve_build_asgi_app__()

@@ -14,6 +14,7 @@ from common.features.snapshot import Snapshot
 from common.features.snapshot_build import build_snapshot
 from common.packs.load import load_pack
 from common.packs.schema import ControlPack
+from common.quality.verdict import Checker
 from serve_app.graph.features_deployment import Features
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
@@ -52,7 +53,7 @@ def snapshot(tmp_path_factory: pytest.TempPathFactory) -> Snapshot:
 
 @pytest.fixture
 def features(snapshot: Snapshot) -> Features:
-    return Features(snapshot, pack=PACK, now=lambda: NOW)
+    return Features(snapshot, checker=Checker(PACK), now=lambda: NOW)
 
 
 def contexts(features: Features, **fields: Any) -> list[Context]:
@@ -102,7 +103,7 @@ def test_a_product_nobody_knows_is_an_error_of_its_item(features: Features) -> N
 
 
 def test_without_a_snapshot_inline_products_are_answered_and_ids_are_not() -> None:
-    features = Features(None, pack=PACK, now=lambda: NOW)
+    features = Features(None, checker=Checker(PACK), now=lambda: NOW)
     inline = {"product": {"product_id": "p1", "title": "耳机", "category": "蓝牙耳机"}}
     found = features.contexts(ReasonsRequest.model_validate({"user": {"user_id": "u1"}, "items": [inline, {"product_id": "p1"}]}))
     assert isinstance(found[0], Context)

@@ -90,7 +90,7 @@ def page(tiny_bundle: Any) -> Iterator[Page]:
     bundle = load_bundle(tiny_bundle.path)
     live = read_live(tiny_bundle.path)
     generator = Generator(bundle, slots=8, max_len=512)
-    features = Features(None, pack=live.pack, now=lambda: datetime(2026, 11, 24, tzinfo=UTC))
+    features = Features(None, checker=Checker(live.pack), now=lambda: datetime(2026, 11, 24, tzinfo=UTC))
     yield Page(
         live=live,
         hops=DirectHops(features, generator, Quality(panel_of(bundle))),

@@ -93,7 +93,7 @@ class SmallShop:
         self.live = read_live(STARTER)
         private = generate_private_key()
         self.keys = Keyring.of_pems([public_key(private)])
-        self.features = Features(self.snapshot, pack=self.live.pack, now=lambda: datetime.now(UTC))
+        self.features = Features(self.snapshot, checker=Checker(self.live.pack), now=lambda: datetime.now(UTC))
         self.checker = Checker(self.live.pack)
         self.page = Page(
             live=self.live,
