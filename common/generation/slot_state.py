@@ -68,17 +68,16 @@ class SlotState:
 
     def _keep(self, rows_B: Tensor, counts_B: Tensor, *, raw_BV: Tensor, hidden_BD: Tensor, tokens_B: Tensor) -> None:
         """Token, log-probability and features under the model's own distribution, before any processor or filter."""
-        total_B1 = raw_BV.logsumexp(-1, keepdim=True)
-        of_token_B1 = raw_BV.gather(-1, tokens_B[:, None])
-        logprob_B = (of_token_B1 - total_B1)[:, 0]
+        logprobs_BV = raw_BV.log_softmax(-1)
+        logprob_B = logprobs_BV.gather(-1, tokens_B[:, None])[:, 0]
         self._ids[rows_B, counts_B] = tokens_B
         self._logprobs[rows_B, counts_B] = logprob_B
         if self._seen is not None:
             self._seen[rows_B, tokens_B] = True
         if self._hidden is None or self._stats is None:
             return
-        entropy_B = total_B1[:, 0] - (torch.softmax(raw_BV, -1) * raw_BV).sum(-1)
-        gap_B = raw_BV.amax(-1) - of_token_B1[:, 0]
+        entropy_B = -(logprobs_BV.exp() * logprobs_BV).sum(-1)
+        gap_B = logprobs_BV.amax(-1) - logprob_B
         self._hidden[rows_B, counts_B] = hidden_BD.to(torch.float16)
         self._stats[rows_B, counts_B] = torch.stack([logprob_B, entropy_B, gap_B], -1)
 

@@ -146,7 +146,7 @@ def _of_snapshot(config: TrainConfig, snapshot: str, *, vocabulary: ControlVocab
 def engine_for(
     language: LanguageModel, contexts: Iterable[Context], *, decoding: DecodingParams, vocabulary: ControlVocabulary, slots: int
 ) -> HfEngine:
-    """With room for every context's prompt and answer, and not much more: in bf16 whole buffers are read at each step."""
+    """With room for every context's prompt and answer."""
     room = room_for(contexts, language=language, vocabulary=vocabulary, max_new_tokens=decoding.max_new_tokens)
     wanted = -(-room // ROUNDED_TO) * ROUNDED_TO
     return HfEngine(language.model, eos_ids=[language.eos_id], max_len=min(wanted, language.max_len), slots=slots, keep_features=True)

@@ -112,10 +112,10 @@ def test_candidates_of_one_prompt_are_prefilled_once_and_differ_by_seed(qwen2, p
     engine = engine_of(qwen2)
     fed = []
     forward = engine._forward
-    engine._forward = lambda ids, positions, end: fed.append(ids.shape) or forward(ids, positions, end)
+    engine._forward = lambda ids, *rest, **packing: fed.append(ids.shape) or forward(ids, *rest, **packing)
     same = [Sequence(prompt_ids=prompts[0], prefix_len=len(prefix), seed=seed) for seed in range(8)]
     results = ids_of(generate(engine, same, decoding=DecodingParams(max_new_tokens=NEW, temperature=2)))
-    assert fed[:2] == [(1, len(prefix)), (1, len(prompts[0]) - len(prefix))]
+    assert fed[:2] == [(1, len(prompts[0])), (8, 1)]
     assert len(set(results)) == 8
     assert generate(engine_of(qwen2), same[5:6], decoding=DecodingParams(max_new_tokens=NEW, temperature=2))[0].ids == results[5]
 
@@ -322,3 +322,31 @@ def test_half_precision_texts_do_not_depend_on_neighbours(build, page):
     alone = [generate(engine, [sequence], decoding=SAMPLED)[0].ids for sequence in sequences]
     among = ids_of(generate(engine, sequences, decoding=SAMPLED))
     assert sum(a == b for a, b in zip(alone, among, strict=True)) >= 0.95 * len(sequences)
+
+
+def test_half_precision_texts_do_not_depend_on_the_room_or_on_long_neighbours(build, page):
+    prefix, prompts = page
+    model = build("qwen2").to(torch.bfloat16)
+    sequences = [Sequence(prompt_ids=p, prefix_len=len(prefix), seed=s) for s in range(2) for p in prompts]
+    expected = ids_of(generate(engine_of(model, slots=32), sequences, decoding=SAMPLED))
+    engine = HfEngine(model, eos_ids=[EOS], max_len=256, slots=32)
+    long = Sequence(prompt_ids=tuple(random.Random(7).randrange(1, EOS) for _ in range(230)), prefix_len=0, seed=0)
+    assert ids_of(generate(engine, [long, *sequences], decoding=SAMPLED))[1:] == expected
+
+
+def test_rows_that_grow_and_shrink_keep_what_they_hold(model):
+    draw = random.Random(4)
+    prompts = [tuple(draw.randrange(1, EOS) for _ in range(n)) for n in (25, 30, 200, 28, 9, 31)]
+    engine = HfEngine(model, eos_ids=[EOS], max_len=256, slots=4)
+    widths = []
+    fit = engine._cache.fit
+    engine._cache.fit = lambda length: (fit(length), widths.append(engine._cache.width))
+    assert ids_of(generate(engine, plain(prompts), decoding=GREEDY)) == [reference(model, p) for p in prompts]
+    assert max(widths) >= 200
+    assert widths[-1] <= 64
+
+
+def test_a_prefill_in_several_forwards_decodes_what_generate_decodes(model, prompts):
+    engine = engine_of(model)
+    engine._fed = 20
+    assert ids_of(generate(engine, plain(prompts), decoding=GREEDY)) == [reference(model, p) for p in prompts]

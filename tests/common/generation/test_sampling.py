@@ -128,6 +128,16 @@ def test_rounding_of_the_logits_changes_no_draw():
         assert int((pick(logits, points, plan=plan) != pick(logits + noise, points, plan=plan)).sum()) <= 1
 
 
+@pytest.mark.parametrize("vocab_size", [5, 97, 128, 5400])
+def test_summing_by_stretches_draws_what_a_plain_sum_draws(vocab_size):
+    logits = torch.randn(500, vocab_size, generator=torch.Generator().manual_seed(5)) * 3
+    points = uniforms([9], num_positions=500)[0]
+    ends = torch.softmax(logits.double(), -1).cumsum(-1)
+    plain = torch.searchsorted(ends, points[:, None] * ends[:, -1:], right=True)[:, 0]
+    drawn = pick(logits, points, plan=plan_rows([DecodingParams()] * 500, nulls={}, vocab_size=vocab_size, device=CPU))
+    assert int((drawn != plain).sum()) <= 1
+
+
 def test_the_ends_of_the_unit_interval_draw_possible_tokens():
     logits = torch.tensor([[-torch.inf, 0.0, -torch.inf, 1.0, -torch.inf]] * 2)
     plan = plan_rows([DecodingParams()] * 2, nulls={}, vocab_size=5, device=CPU)
