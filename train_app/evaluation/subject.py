@@ -29,7 +29,9 @@ def subject_of(writer: Writer, scorer: Scorer | None, *, answering: Answering, p
     )
 
 
-def subject_of_bundle(bundle: LoadedBundle, contexts: Iterable[Context], *, k: int | None = None, slots: int = SLOTS) -> Subject:
+def subject_of_bundle(
+    bundle: LoadedBundle, contexts: Iterable[Context], *, k: int | None = None, slots: int = SLOTS, compile: bool = False
+) -> Subject:
     """`contexts` are those that will be asked about; the engine gets room for the longest. `k` None: as the bundle is served."""
     language, answering, vocabulary = bundle.language, bundle.manifest.answering, bundle.pack.vocabulary
     engine = HfEngine(
@@ -38,6 +40,7 @@ def subject_of_bundle(bundle: LoadedBundle, contexts: Iterable[Context], *, k: i
         max_len=room_for(contexts, language=language, vocabulary=vocabulary, max_new_tokens=answering.decoding.max_new_tokens),
         slots=slots,
         keep_features=bundle.discriminator is not None,
+        compile=compile,
     )
     return subject_of(
         Writer(language, engine, vocabulary, answering.decoding, bundle.manifest.bundle_id),
