@@ -5,7 +5,7 @@ Deterministic: the same context gets the same text. The text passes the same ver
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from itertools import combinations, groupby, islice, product
+from itertools import islice, product
 from operator import itemgetter
 
 from common.artifacts.digest import sha256_bytes
@@ -37,13 +37,17 @@ _UNFREE = 60
 class _Filled:
     text: str
     num_facts: int
-    hits: frozenset[str]
-    """Controls whose asked value it shows."""
-    asked: frozenset[str] = frozenset()
-    """Of the words that must be mentioned and the facts that are wished for, those that it has."""
+    hits: int
+    """Controls whose asked value it shows, a bit each."""
+    asked: int = 0
+    """Of the words that must be mentioned and the facts that are wished for, those that it has, a bit each."""
 
 
-_NOTHING = _Filled("", 0, frozenset())
+_NOTHING = _Filled("", 0, 0)
+_Like = tuple[int, int, int, int]
+"""Characters of a body (a comma between its pieces), facts, hits and what it has of what was asked for."""
+_Head = tuple[_Filled, _Filled, _Filled]
+_Body = tuple[_Filled, ...]
 
 
 def fill_template(context: Context, *, checker: Checker) -> tuple[str, QualityVerdict]:
@@ -65,12 +69,15 @@ def fill_if_lawful(context: Context, *, checker: Checker) -> tuple[str, QualityV
     """As `fill_template`; where no template passes an empty text, with the verdict on the one that failed the fewest checks: its item then
     says so, and its neighbours are shown."""
     must, refused = frozenset(context.constraints.must_mention), []
-    texts = list(_sentences(context, checker.pack.templates, checker))
-    for text in [text for text in texts if said(text, must) == must] or texts[:1]:
+    for text in _sentences(context, checker.pack.templates, checker):
+        if must and said(text, must) != must:
+            continue
         verdict = checker.judge(text, context=context)
         if verdict.accepted:
             return text, verdict
         refused.append(verdict)
+    if not refused:  # none has all that must be mentioned
+        refused = [checker.judge(next(_sentences(context, checker.pack.templates, checker)), context=context)]
     return "", min(refused, key=_faults)
 
 
@@ -84,35 +91,39 @@ def _sentences(context: Context, templates: Templates, checker: Checker) -> Iter
     filler = _Filler(context, checker)
     tail = "".join(f"{warning}。" for warning in checker.warnings(context.product.category))
     low, high = _bounds(context, checker)
-    must = frozenset(context.constraints.must_mention)
+    must = filler.bits(context.constraints.must_mention)
     heads = product(
         [*filler.fill(templates.history), _NOTHING],
         [*filler.fill(templates.topics, wanted=True), _NOTHING],
         [*(filler.fill(templates.closings, wanted=True) or filler.fill(templates.closings)), _NOTHING],
     )
-    alike: dict[tuple[int, frozenset[str], frozenset[str]], list[tuple[int, int, _Body]]] = {}
-    for at, body in enumerate(_bodies(filler, templates.facts)):
-        alike.setdefault((body.num_facts, body.hits, body.asked), []).append((at, body.size + 1 + len(tail), body))
-    ranked: list[tuple[tuple[int, ...], int, int, tuple[_Filled, _Filled, _Filled], list[tuple[int, int, _Body]]]] = []
-    for number, (history, topic, closing) in enumerate(heads):
-        length = sum(len(piece.text) + 1 for piece in (history, topic, closing) if piece.text)
-        around = sum(bool(piece.text) for piece in (history, topic, closing))
+    alike: dict[tuple[int, int, int], list[tuple[int, int, _Body]]] = {}
+    for at, ((size, facts, hits, asked), pieces) in enumerate(_bodies(filler, templates.facts).items()):
+        alike.setdefault((facts, hits, asked), []).append((at, size + 1 + len(tail), pieces))
+    around: dict[tuple[int, int, int, int], list[tuple[int, int, _Head]]] = {}
+    for number, head in enumerate(heads):
+        history, topic, closing = head
+        length = sum(len(piece.text) + 1 for piece in head if piece.text)
         hits, told = history.hits | topic.hits | closing.hits, history.asked | topic.asked | closing.asked
-        for (facts, own_hits, own_asked), bodies in alike.items():  # behind one head they rank alike
+        num_pieces = sum(bool(piece.text) for piece in head)
+        around.setdefault((hits, told, history.num_facts, num_pieces), []).append((number, length, head))
+    ranked: dict[tuple[int, int, int, int, int], list[tuple[int, int, _Head, list[tuple[int, int, _Body]]]]] = {}
+    for (hits, told, past, num_pieces), likely in around.items():  # what is alike ranks alike behind or around whatever is alike
+        for (facts, own_hits, own_asked), bodies in alike.items():
             asked = told | own_asked
-            rank = 2 * len(hits | own_hits) + 2 * min(facts, 2) + history.num_facts
-            order = (len(asked & must), len(asked), rank, facts, -around)
-            ranked.append((order, number, length, (history, topic, closing), bodies))
+            rank = 2 * (hits | own_hits).bit_count() + 2 * min(facts, 2) + past
+            order = ((asked & must).bit_count(), asked.bit_count(), rank, facts, -num_pieces)
+            ranked.setdefault(order, []).extend((number, length, head, bodies) for number, length, head in likely)
     tried = 0
-    for _, equals in groupby(sorted(ranked, key=lambda one: one[0], reverse=True), key=itemgetter(0)):
+    for best in sorted(ranked, reverse=True):
         fitting = (
-            (number, at, history, body, topic, closing)
-            for _, number, length, (history, topic, closing), bodies in equals
-            for at, size, body in islice((one for one in bodies if low <= length + one[1] <= high), TRIED - tried)
+            (number, at, history, pieces, topic, closing)
+            for number, length, (history, topic, closing), bodies in ranked[best]
+            for at, size, pieces in islice((one for one in bodies if low <= length + one[1] <= high), TRIED - tried)
         )
-        for _, _, history, body, topic, closing in sorted(fitting, key=itemgetter(0, 1))[: TRIED - tried]:
+        for _, _, history, pieces, topic, closing in sorted(fitting, key=itemgetter(0, 1))[: TRIED - tried]:
             tried += 1
-            yield "，".join(piece.text for piece in (history, topic, *body.pieces, closing) if piece.text) + "。" + tail
+            yield "，".join(piece.text for piece in (history, topic, *pieces, closing) if piece.text) + "。" + tail
         if tried == TRIED:
             break
     yield from (piece.text + tail for piece in templates.last_resort)
@@ -128,31 +139,26 @@ def _bounds(context: Context, checker: Checker) -> tuple[int, int]:
     return low, min(high, context.constraints.max_chars or high)
 
 
-@dataclass(frozen=True, slots=True)
-class _Body:
-    """`size`: characters of its pieces, with a comma between them."""
-
-    pieces: tuple[_Filled, ...]
-    size: int
-    num_facts: int
-    hits: frozenset[str]
-    asked: frozenset[str]
-
-
-def _bodies(filler: "_Filler", pieces: tuple[Piece, ...]) -> list[_Body]:
+def _bodies(filler: "_Filler", pieces: tuple[Piece, ...]) -> dict[_Like, _Body]:
     """One piece that names the product, and up to MAX_FOLLOWING others in their order; of those that fit the same places, the first."""
-    bodies: dict[tuple[object, ...], _Body] = {}
+    bodies: dict[_Like, _Body] = {}
     first = filler.fill(piece for piece in pieces if not piece.follows)
     following = filler.fill(piece for piece in pieces if piece.follows)
     for head in first:
-        others = [piece for piece in following if piece.text not in head.text]
+        others = [(len(piece.text) + 1, piece) for piece in following if piece.text not in head.text]
+        # Of two beginnings that are alike up to the same place, whatever follows the second also follows the first.
+        grown: dict[tuple[_Like, int], _Body] = {((len(head.text), head.num_facts, head.hits, head.asked), 0): (head,)}
         for count in range(MAX_FOLLOWING + 1):
-            for rest in combinations(others, count):
-                size, facts, hits, asked = len(head.text), head.num_facts, head.hits, head.asked
-                for piece in rest:
-                    size, facts, hits, asked = size + 1 + len(piece.text), facts + piece.num_facts, hits | piece.hits, asked | piece.asked
-                bodies.setdefault((size, facts, hits, asked), _Body((head, *rest), size, facts, hits, asked))
-    return list(bodies.values())
+            shorter, grown = grown, {}
+            for (like, start), own in shorter.items():
+                bodies.setdefault(like, own)
+                if count == MAX_FOLLOWING:
+                    continue
+                size, facts, hits, asked = like
+                for at, (more, piece) in enumerate(others[start:], start + 1):
+                    longer = (size + more, facts + piece.num_facts, hits | piece.hits, asked | piece.asked)
+                    grown.setdefault((longer, at), (*own, piece))
+    return bodies
 
 
 class _Filler:
@@ -165,7 +171,11 @@ class _Filler:
         self._category = context.product.category
         self._parents = checker.pack.parents(self._category)
         self._slots = {name: value for name, value in _slots(context).items() if checker.lawful(value, category=self._category)}
+        self._numbers: dict[str, int] = {}
         self._turn = int(sha256_bytes(context.product.product_id.encode(errors="replace"))[:8], 16)
+
+    def bits(self, names: Iterable[str]) -> int:
+        return sum(1 << self._numbers.setdefault(name, len(self._numbers)) for name in set(names))
 
     def fill(self, pieces: Iterable[Piece], *, wanted: bool = False) -> list[_Filled]:
         """Pieces whose slots are known and whose cues do not contradict a code; `wanted`: only those that show an asked value.
@@ -181,17 +191,17 @@ class _Filler:
                 continue
             shown = self._checker.measured(text)
             asked = {name: shown[name] == value for name, value in self._context.controls.items() if name in shown and self._by_cues(name)}
-            hits = frozenset(name for name, hit in asked.items() if hit)
-            if all(asked.values()) and (bool(hits) if wanted else True):
+            hits = self.bits(name for name, hit in asked.items() if hit)
+            if all(asked.values()) and (hits or not wanted):
                 free = shown.keys() - asked.keys() - self._lengths()
                 if free and not wanted and not piece.slots:
                     continue  # a cue that nobody asked for
                 facts = sum(slot != "category" for slot in piece.slots)
                 has = said(text, self._asked.must_mention).union(self._checker.met(text, context=self._context))
-                filled.append(_Filled(text, facts, hits, has))
+                filled.append(_Filled(text, facts, hits, self.bits(has)))
         if isinstance(pieces, tuple) and filled:
             turn = self._turn % len(filled)
-            return sorted(filled[turn:] + filled[:turn], key=lambda one: -len(one.asked))[:KEPT_PER_PART]
+            return sorted(filled[turn:] + filled[:turn], key=lambda one: -one.asked.bit_count())[:KEPT_PER_PART]
         return filled
 
     def _fits(self, piece: Piece) -> bool:
