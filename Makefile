@@ -4,7 +4,7 @@ VENV := .venv
 RUN := OMP_WAIT_POLICY=PASSIVE TOKENIZERS_PARALLELISM=false RAY_USAGE_STATS_ENABLED=0 HF_HUB_OFFLINE=1
 PACKAGES := common train_app serve_app tune_app cluster
 
-.PHONY: install demo tune-demo study study-null study-base study-real bench-train bench-engine bench-candidates fuzz labels poisoning continue gpu base real test prove prove-cluster check fix starter screenshots clean
+.PHONY: install demo tune-demo study study-null study-base study-real bench-train bench-engine bench-candidates bench-serve bench-overload fuzz labels poisoning continue gpu base real test prove prove-cluster check fix starter screenshots clean
 
 install: $(VENV)/installed
 
@@ -64,6 +64,12 @@ bench-engine: install  ## the bare engine beside Hugging Face's generate, prompt
 
 bench-candidates: install  ## S, acceptance and items/s for 1 to 6 candidates an item in fp32 and bf16, ten minutes; docs/results/candidates.json
 	$(RUN) $(VENV)/bin/python -m cluster.bench.serve.candidates
+
+bench-serve: install  ## the deployed graph beside the bare engine, its CPU besides the engine, cached pages; a quarter of an hour; docs/results/serve.json
+	$(RUN) $(VENV)/bin/python -m cluster.bench.serve.graph
+
+bench-overload: install  ## ten times more than the graph can do, for two minutes; docs/results/overload.json
+	$(RUN) $(VENV)/bin/python -m cluster.bench.serve.overload
 
 fuzz: install  ## 100,000 generated requests against the ASGI app, 5,000 by schemathesis through Serve; docs/results/fuzz.json; half an hour
 	$(RUN) $(VENV)/bin/python -m cluster.bench.serve.fuzz

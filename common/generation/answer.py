@@ -106,6 +106,8 @@ async def answer(
             else:
                 reasons[index] = settled
                 tell(index, settled)
+                if settled.source == "template":
+                    await asyncio.sleep(0)  # filling one takes milliseconds: who else waits for the loop goes between
         if undecided:
             time_s = deadline_s - clock() - policy.reserve_s
             found = await _in_time(_round(undecided, write=write, judge=judge, k=policy.k, attempt=attempts), time_s, num=len(undecided))

@@ -19,7 +19,7 @@ from common.domain.context import Context
 from common.domain.reason import Attribution, QualityVerdict
 from common.errors import Refused, Unavailable
 from common.features.snapshot import Snapshot
-from common.generation.answer import AnswerPolicy, Written
+from common.generation.answer import OVERLOADED, AnswerPolicy, Written
 from common.generation.candidates import Candidate
 from serve_app.config import AnswerConfig, ServeConfig
 from serve_app.graph.admission import Tenant
@@ -29,7 +29,7 @@ from serve_app.graph.page import LeftS, Page
 from serve_app.http.api import create_api
 from serve_app.http.doors import Caller, open_doors
 from serve_app.http.lines import TellItem
-from serve_app.http.traffic import Traffic
+from serve_app.http.traffic import Press, Traffic
 from serve_app.state.audit import open_audit
 from serve_app.state.cache import open_store
 from serve_app.state.following import follow
@@ -57,7 +57,7 @@ class Ingress:
         discreet()
         self.config = config
         self.telemetry = open_telemetry(config.telemetry, deployment="api")
-        self.traffic = Traffic(self.telemetry.record)
+        self.traffic = Traffic(self.telemetry.record, press=Press(config.http.busy))
         folder = locate_bundle(config.bundle, registry=config.registry)
         live = read_live(folder, pack=config.pack, policy_version=config.policy_version)
         self.hops = HandleHops(config, features, generator, quality, telemetry=self.telemetry)
@@ -159,6 +159,8 @@ class Ingress:
     def _note(self, request: ReasonsRequest, answer: ReasonsResponse, *, deadline: Deadline, caller: Caller) -> None:
         self.telemetry.record(DEADLINE_LEFT, deadline.left_s(now_s=time.monotonic()))
         count_answer(self.telemetry.record, answer)
+        if any(item.degraded == OVERLOADED for item in answer.items):
+            self.traffic.press.crowded()
         if self.audit is not None and not caller.sandbox:
             self.audit.note(request, answer, tenant=caller.tenant)
 
@@ -180,6 +182,7 @@ class Ingress:
         await asyncio.to_thread(self.telemetry.close)
 
     def _followed(self) -> Iterator[Coroutine[None, None, None]]:
+        yield self.traffic.press.watch()
         if self.takedowns:
             yield follow("takedowns", self.takedowns.refresh, every_s=self.config.takedowns.every_s, on_new=self._purge)
         if self.policies.followed:

@@ -113,7 +113,7 @@ def create_api(
 
     async def enter(request: Request) -> tuple[Caller, Deadline]:
         arrived_s = clock()
-        inside.admit()
+        inside.let_in()
         with telemetry.stage("doors"):
             caller = await entry.enter(request.headers.get("authorization"), scope="reasons")
         request.state.key = caller.key and caller.key.name

@@ -15,6 +15,9 @@ class HttpLimits(Frozen):
     deadline: DeadlineLimits = DeadlineLimits()
     grace_s: float = Field(0.25, ge=0, description="how long past its deadline a page may still arrive, before it is cut off with 504")
     retry_after_s: int = Field(1, ge=1, description="Retry-After of answers that say retryable")
+    busy: float = Field(
+        0.5, gt=0, le=1, description="share of a core that a replica of api may use while the engines are full; beyond it pages get 503"
+    )
 
     @property
     def longest_s(self) -> float:

@@ -1,6 +1,7 @@
-"""A server that is told to stop: first it says so, then those inside are answered, and nobody is lost."""
+"""A server that is told to stop: first it says so, then those inside are answered. One that is overrun: who may come in."""
 
 import asyncio
+import time
 from typing import Any
 
 import httpx2
@@ -9,7 +10,7 @@ from common.contract.deadline import Deadline
 from common.contract.wire import ItemReason, ModelsResponse, ReasonsRequest, ReasonsResponse
 from serve_app.http.api import create_api
 from serve_app.http.doors import Caller
-from serve_app.http.traffic import Traffic
+from serve_app.http.traffic import CROWDED_S, Press, Traffic
 
 PAGE = {"items": [{"product_id": "p1"}]}
 
@@ -92,3 +93,47 @@ def test_a_caller_that_goes_away_is_not_inside_any_more() -> None:
             return traffic.num_inside
 
     assert asyncio.run(run()) == 0
+
+
+def test_while_the_engines_are_full_a_process_that_is_busy_lets_no_page_in_and_stays_ready() -> None:
+    async def run() -> list[Any]:
+        clock, used = [100.0], [0.0]
+        press = Press(0.5, clock=lambda: clock[0], cpu=lambda: used[0])
+        page, traffic = Slow(), Traffic(press=press)
+        page.may.set()
+        answers = []
+        async with served(traffic, page) as client:
+
+            async def after(seconds: float, share: float, *, crowded: bool) -> None:
+                clock[0], used[0] = clock[0] + seconds, used[0] + seconds * share
+                if crowded:
+                    press.crowded()
+                answers.append((await client.post("/v1/reasons", json=PAGE)).status_code)
+
+            await after(0.2, 0.9, crowded=False)  # busy with what it can answer
+            await after(0.2, 0.3, crowded=True)  # full engines, and time for templates
+            await after(0.2, 0.9, crowded=True)
+            refused = await client.post("/v1/reasons", json=PAGE)
+            answers.append((await client.get("/readyz")).status_code)
+            await after(CROWDED_S, 0.9, crowded=False)
+        return [answers, refused]
+
+    answers, refused = asyncio.run(run())
+    assert answers == [200, 200, 503, 200, 200]
+    assert (refused.json()["code"], refused.json()["retryable"], "retry-after" in refused.headers) == ("overloaded", True, True)
+
+
+def test_while_the_engines_are_full_a_loop_that_is_behind_lets_no_page_in() -> None:
+    async def run() -> list[bool]:
+        press = Press(1.0)
+        watching = asyncio.create_task(press.watch())
+        await asyncio.sleep(0)
+        time.sleep(0.2)
+        await asyncio.sleep(0.01)
+        behind = [press.too_much]
+        press.crowded()
+        behind.append(press.too_much)
+        watching.cancel()
+        return behind
+
+    assert asyncio.run(run()) == [False, True]
