@@ -16,10 +16,10 @@ from transformers import PreTrainedModel
 from common.domain.decoding import DecodingParams
 from common.errors import BadInput, PromptTooLong, UnsupportedModel
 from common.generation.engine import Generated, Sequence
+from common.generation.hf.scheduler import Prefix, Waiting, WaitingLine, shared_prefix
+from common.generation.hf.slot_cache import ATTENTION, Packing, SlotCache, Stored, packed, register_slot_attention
+from common.generation.hf.slot_state import SlotState
 from common.generation.sampling import RowPlan
-from common.generation.scheduler import Prefix, Waiting, WaitingLine, shared_prefix
-from common.generation.slot_cache import ATTENTION, Packing, SlotCache, Stored, packed, register_slot_attention
-from common.generation.slot_state import SlotState
 from common.language.base_model import backbone, head_logits
 from common.language.packing import LAYER_KINDS, layer_kinds
 
