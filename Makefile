@@ -22,7 +22,8 @@ $(VENV)/installed: requirements.lock pyproject.toml
 $(VENV_VLLM)/installed: requirements-vllm.lock pyproject.toml
 	@echo "installing into $(VENV_VLLM): about three minutes, 3 GB"
 	$(PYTHON) -m venv $(VENV_VLLM)
-	$(VENV_VLLM)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -r requirements-vllm.lock
+	$(VENV_VLLM)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-compile -r requirements-vllm.lock
+	$(VENV_VLLM)/bin/python -m compileall -q -j 0 $(VENV_VLLM)/lib > $(VENV_VLLM)/compileall.log || true
 	$(VENV_VLLM)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	touch $@
 
@@ -125,7 +126,7 @@ study-real: out/bases/gemma-real/config.json out/bases/gemma-24k/config.json out
 test: install  ## every test, Ray included
 	$(RUN) $(VENV)/bin/python -m pytest
 
-test-vllm: $(VENV_VLLM)/installed  ## the contract of the engines where vLLM is installed
+test-vllm: $(VENV_VLLM)/installed  ## the contract of the engines where vLLM is installed, in an environment of its own
 	$(RUN) $(VENV_VLLM)/bin/python -m pytest -m vllm tests/common/generation tests/serve_app/graph
 
 prove: install  ## what the specification promises of answers, sameness, kills and starts: half an hour, figures in docs/results/prove.json

@@ -14,6 +14,7 @@ from common.domain.decoding import DecodingParams
 from common.errors import BadInput, ConfigError, UnsupportedModel
 from common.generation.engine import Sequence, generate
 from common.generation.vllm.engine import VllmEngine
+from common.language.bottleneck import insert_bottlenecks
 
 EOS, MAX_LEN, NEW = 96, 96, 16
 GREEDY = DecodingParams(max_new_tokens=NEW, temperature=0)
@@ -131,3 +132,13 @@ def test_an_engine_that_is_gone_takes_no_other_along(build, prompts, reference):
     gc.collect()
     assert generate(engine, plain(prompts[:1]), decoding=GREEDY)[0].ids == reference(model, prompts[0])
     VllmEngine(model, eos_ids=[EOS], max_len=MAX_LEN, slots=2)
+
+
+@pytest.mark.vllm
+def test_bottlenecks_which_no_sum_of_weights_holds_are_refused(build):
+    model = build("qwen2", seed=6)
+    for bottleneck in insert_bottlenecks(model, targets=("o_proj", "down_proj"), size=4).values():
+        for parameter in bottleneck.parameters():
+            torch.nn.init.normal_(parameter)
+    with pytest.raises(UnsupportedModel, match="qwen2: vLLM.*engine hf"):
+        VllmEngine(model.eval(), eos_ids=[EOS], max_len=MAX_LEN)
