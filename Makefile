@@ -1,10 +1,11 @@
 # Every target does all of its own set-up. `make demo` and `make test` are the two to start with.
 PYTHON ?= python3.11
 VENV := .venv
+VENV_VLLM := .venv-vllm
 RUN := OMP_WAIT_POLICY=PASSIVE TOKENIZERS_PARALLELISM=false RAY_USAGE_STATS_ENABLED=0 HF_HUB_OFFLINE=1
 PACKAGES := common train_app serve_app tune_app cluster
 
-.PHONY: install demo tune-demo study study-null study-base study-real bench-train bench-engine bench-candidates bench-serve bench-overload fuzz labels poisoning continue gpu base real test prove prove-cluster check fix starter screenshots clean
+.PHONY: install demo tune-demo study study-null study-base study-real bench-train bench-engine bench-engines bench-candidates bench-serve bench-overload faults fuzz labels poisoning continue gpu base real test test-vllm prove prove-cluster check fix starter screenshots clean
 
 install: $(VENV)/installed
 
@@ -15,6 +16,15 @@ $(VENV)/installed: requirements.lock pyproject.toml
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-compile -r requirements.lock
 	$(VENV)/bin/python -m compileall -q -j 0 $(VENV)/lib > $(VENV)/compileall.log || true  # templates that are no Python stay as they are
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	touch $@
+
+# An environment of its own: vLLM holds back what the other may want to raise. Its lock leaves out the torchvision that resolves, which breaks it.
+$(VENV_VLLM)/installed: requirements-vllm.lock pyproject.toml
+	@echo "installing into $(VENV_VLLM): about three minutes, 3 GB"
+	$(PYTHON) -m venv $(VENV_VLLM)
+	$(VENV_VLLM)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-compile -r requirements-vllm.lock
+	$(VENV_VLLM)/bin/python -m compileall -q -j 0 $(VENV_VLLM)/lib > $(VENV_VLLM)/compileall.log || true
+	$(VENV_VLLM)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	touch $@
 
 demo: install  ## from raw logs to three served pages, about ten minutes
@@ -61,6 +71,11 @@ bench-train: install  ## our training steps beside TRL's, a bare loop's and plai
 
 bench-engine: install  ## the bare engine beside Hugging Face's generate, prompts of the sample shop, one and two threads; docs/results/engine.json
 	$(RUN) $(VENV)/bin/python -m cluster.bench.serve.engine
+
+bench-engines: install $(VENV_VLLM)/installed  ## both decode engines on 500 prompts, greedy: the same texts and verdicts; docs/results/engines.json; five minutes
+	$(RUN) $(VENV)/bin/python -m cluster.bench.serve.engines hf
+	$(RUN) $(VENV_VLLM)/bin/python -m cluster.bench.serve.engines vllm
+	$(RUN) $(VENV)/bin/python -m cluster.bench.serve.engines compare
 
 bench-candidates: install  ## S, acceptance and items/s for 1 to 6 candidates an item in fp32 and bf16, ten minutes; docs/results/candidates.json
 	$(RUN) $(VENV)/bin/python -m cluster.bench.serve.candidates
@@ -115,8 +130,11 @@ study-real: out/bases/gemma-real/config.json out/bases/gemma-24k/config.json out
 	$(RUN) $(VENV)/bin/python -m cluster.bench.real_study run
 
 test: install  ## every test; those that start a Ray one after the other, the rest by two processes
-	$(RUN) OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -m "not ray and not prove" --numprocesses 2 --dist loadfile
-	$(RUN) $(VENV)/bin/python -m pytest -m "ray and not prove"
+	$(RUN) OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -m "not ray and not prove and not vllm" --numprocesses 2 --dist loadfile
+	$(RUN) $(VENV)/bin/python -m pytest -m "ray and not prove and not vllm"
+
+test-vllm: $(VENV_VLLM)/installed  ## the contract of the engines where vLLM is installed, in an environment of its own
+	$(RUN) $(VENV_VLLM)/bin/python -m pytest -m vllm tests/common/generation tests/serve_app/graph
 
 prove: install  ## what the specification promises of answers, sameness, kills and starts: half an hour, figures in docs/results/prove.json
 	LIYOU_PROVE_RESULTS=docs/results/prove.json $(RUN) $(VENV)/bin/python -m pytest -m prove -s \

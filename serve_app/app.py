@@ -1,5 +1,6 @@
 """The Serve application: arguments are checked, the bundle admitted, four deployments wired. `serve run serve_app.app:build` starts it."""
 
+from collections.abc import Mapping
 from functools import partial
 
 from ray import serve
@@ -35,7 +36,8 @@ def assembled(config: ServeConfig) -> Application:
     """Of a configuration that is pinned."""
     declared = partial(deployment, longest_s=config.http.longest_s)
     features = declared(FeaturesReplica, "features", config.features.resources, config.features.replicas).bind(config)
-    generator = declared(GeneratorReplica, "generator", config.generator.resources, config.generator.replicas).bind(config)
+    own = config.generator
+    generator = declared(GeneratorReplica, "generator", own.resources, own.replicas, environment=own.environment).bind(config)
     quality = declared(QualityReplica, "quality", config.quality.resources, config.quality.replicas).bind(config)
     api = declared(serve.ingress()(Ingress), "api", config.api.resources, config.api.replicas)
     return api.bind(config, features, generator, quality)
@@ -57,12 +59,16 @@ def pinned(config: ServeConfig) -> tuple[ServeConfig, Live]:
     return config.model_copy(update={"policy_version": live.pack.policy_version}), live
 
 
-def deployment(replica: type, name: str, resources: Resources, replicas: Replicas, *, longest_s: float) -> Deployment:
-    """`longest_s`: what a replica that is told to stop has inside is answered for so long."""
+def deployment(
+    replica: type, name: str, resources: Resources, replicas: Replicas, *, longest_s: float, environment: Mapping[str, str] | None = None
+) -> Deployment:
+    """`longest_s`: what a replica that is told to stop has inside is answered for so long. `environment`: of its process, beyond the
+    cluster's."""
     declared = serve.deployment(
         name=name,
         ray_actor_options={"num_cpus": resources.num_cpus, "num_gpus": resources.num_gpus}
-        | ({"accelerator_type": resources.accelerator_type} if resources.accelerator_type else {}),
+        | ({"accelerator_type": resources.accelerator_type} if resources.accelerator_type else {})
+        | ({"runtime_env": {"env_vars": dict(environment)}} if environment else {}),
         max_ongoing_requests=replicas.max_ongoing,
         max_queued_requests=replicas.max_queued,
         max_constructor_retry_count=CONSTRUCTOR_ATTEMPTS,

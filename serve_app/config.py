@@ -5,6 +5,8 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from common.config import Device, Frozen, resolved
+from common.generation.engine import EngineName
+from common.generation.vllm import ENVIRONMENT as VLLM_ENVIRONMENT
 from serve_app.http.limits import HttpLimits
 
 
@@ -67,17 +69,31 @@ class GeneratorConfig(Frozen):
     threads: int = Field(1, ge=1, description="OpenMP threads of the engine; more than one pays only on cores of its own")
     max_len: int = Field(1024, ge=64, description="tokens of prompt and answer that a slot holds; the model's own limit if that is lower")
     slots: int = Field(32, ge=1, description="sequences decoded together")
-    compile: bool = Field(False, description="compile the decode step: up to 20 % more answers, half a minute more at the start")
+    engine: EngineName = Field(
+        "hf", description="what decodes: our own, or vLLM where that is installed, without decoding.guidance; docs/engines.md"
+    )
+    compile: bool = Field(False, description="compile the decode step: up to 20 % more answers, half a minute more at the start; hf only")
 
     @model_validator(mode="after")
     def _visible(self) -> "GeneratorConfig":
         assert self.on in ("cpu", "cuda")
         return self
 
+    @model_validator(mode="after")
+    def _compilable(self) -> "GeneratorConfig":
+        if self.compile and self.engine != "hf":
+            raise ValueError(f"compile is on and engine is {self.engine}; only the steps of hf are ours to compile. Leave one out")
+        return self
+
     @property
     def on(self) -> Literal["cpu", "cuda"]:
         """Where it computes. Raises ValueError where that cannot be."""
         return resolved(self.device, num_gpus=self.resources.num_gpus)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Of a replica's process, beyond the cluster's."""
+        return {**VLLM_ENVIRONMENT, "OMP_NUM_THREADS": str(self.threads)} if self.engine == "vllm" else {}
 
 
 class QualityConfig(Frozen):

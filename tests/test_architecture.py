@@ -107,6 +107,8 @@ def test_single_homes_and_nothing_unpickled(path: Path) -> None:
         assert not tops & {"boto3", "botocore"}, "boto3 has one home: common/artifacts/storage.py"
     if relative(path) != "cluster/session.py":
         assert "ray.init" not in called, "ray.init has one home: cluster/session.py"
+    if not relative(path).startswith("common/generation/vllm/"):
+        assert "vllm" not in tops, "vllm has one home: common/generation/vllm/"
     assert not tops & {"pickle", "cloudpickle", "dill", "shelve"}, "nothing is unpickled"
     assert not called & {"torch.load", "torch.save", "pickle.load", "pickle.loads"}, "safetensors only"
     assert "trust_remote_code=True" not in path.read_text(encoding="utf-8")

@@ -6,8 +6,11 @@ from typing import Literal, Protocol
 
 from common.domain.decoding import DecodingParams
 from common.domain.token_features import TokenFeatures as TokenFeatures
+from common.errors import PromptTooLong
 
 FinishReason = Literal["stop", "length", "cancelled"]
+EngineName = Literal["hf", "vllm"]
+"""Which one; `common.generation.engines` makes it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +49,17 @@ class Engine(Protocol):
     @property
     def busy(self) -> bool:
         """Whether anything is queued or running."""
+
+
+def refuse_unfit(prompt_ids: Many[int], *, vocab_size: int, max_new_tokens: int, max_len: int) -> None:
+    """What every engine says of a prompt before it queues it. Raises PromptTooLong."""
+    assert prompt_ids, "a prompt has at least one token"
+    assert 0 <= min(prompt_ids) <= max(prompt_ids) < vocab_size, f"expected ids in [0, {vocab_size})"
+    if len(prompt_ids) + max_new_tokens > max_len:
+        raise PromptTooLong(
+            f"{len(prompt_ids)} prompt tokens and {max_new_tokens} new ones do not fit the engine's {max_len}; "
+            "shorten the product's text or lower decoding.max_new_tokens"
+        )
 
 
 def generate(engine: Engine, sequences: Many[Sequence], *, decoding: DecodingParams) -> list[Generated]:

@@ -9,9 +9,9 @@ from common.domain.context import Context
 from common.domain.reason import Attribution
 from common.generation.answer import Written
 from common.generation.candidates import candidate, sequences
-from common.generation.engine import Engine, Generated
+from common.generation.engine import EngineName, Generated
 from common.generation.engine import Sequence as Prompted
-from common.generation.hf import HfEngine
+from common.generation.engines import engine_named
 from common.language.attribution import attributed
 from serve_app.graph.admission import Tenant
 from serve_app.graph.decode_thread import Crowded, DecodeThread
@@ -23,24 +23,16 @@ WARM_UP = 2
 class Generator:
     """Owns the bundle's model: nobody else may run it while this lives."""
 
-    def __init__(self, bundle: LoadedBundle, *, slots: int, max_len: int, compile: bool = False) -> None:
+    def __init__(self, bundle: LoadedBundle, *, slots: int, max_len: int, engine: EngineName = "hf", compile: bool = False) -> None:
         self.bundle, self.compile = bundle, compile
         self.decoding = bundle.manifest.answering.decoding
         language = bundle.language
         room = min(max_len, language.max_len)
         self.longest_prompt = room - self.decoding.max_new_tokens
 
-        def engine() -> Engine:
-            return HfEngine(
-                language.model,
-                eos_ids=[language.eos_id],
-                max_len=room,
-                slots=slots,
-                keep_features=bundle.discriminator is not None,
-                compile=compile,
-            )
-
-        self.thread = DecodeThread(engine, slots=slots)
+        keep_features = bundle.discriminator is not None
+        make = partial(engine_named, engine, language, max_len=room, slots=slots, keep_features=keep_features, compile=compile)
+        self.thread = DecodeThread(make, slots=slots)
 
     def warm_up(self) -> None:
         """Decodes the canaries' prompts until all slots were in use for a while: what comes first is let in by a pace that was measured."""

@@ -78,7 +78,7 @@ class GeneratorReplica:
             dtype = DTYPES["fp32"]
             log.warning("generator.dtype: bf16 was asked for and this processor has none: it decodes in float32")
         bundle = load_bundle(folder, dtype=dtype, device=own.on, base=config.base, policy=config.pack)
-        self.generator = Generator(bundle, slots=own.slots, max_len=own.max_len, compile=own.compile)
+        self.generator = Generator(bundle, slots=own.slots, max_len=own.max_len, engine=own.engine, compile=own.compile)
         self.generator.warm_up()
         log.info("bundle %s on %s: canaries passed: %s", bundle.manifest.bundle_id, own.on, bundle.canaries)
         self.telemetry.record(BUNDLE_LOAD_SECONDS, time.monotonic() - began_s)

@@ -127,6 +127,16 @@ def test_a_replica_asks_for_the_accelerator_that_is_named() -> None:
     assert declared.ray_actor_options == {"num_cpus": 0.1, "num_gpus": 1, "accelerator_type": "L4"}
 
 
+def test_a_generator_that_decodes_with_vllm_has_its_environment_and_no_compiled_steps() -> None:
+    assert GeneratorConfig().environment == {}
+    own = GeneratorConfig(engine="vllm", threads=2)
+    assert own.environment == {"VLLM_ENABLE_V1_MULTIPROCESSING": "0", "VLLM_NO_USAGE_STATS": "1", "OMP_NUM_THREADS": "2"}
+    declared = deployment(FeaturesReplica, "any", Resources(num_cpus=0.1), Replicas(), longest_s=60, environment=own.environment)
+    assert declared.ray_actor_options["runtime_env"] == {"env_vars": own.environment}
+    with pytest.raises(ConfigError, match=r"generator: compile is on and engine is vllm"):
+        build({"generator": {"engine": "vllm", "compile": True}})
+
+
 def test_a_replica_that_is_told_to_stop_has_time_for_the_longest_page() -> None:
     limits = HttpLimits(deadline=DeadlineLimits(max_ms=90_000))
     declared = deployment(FeaturesReplica, "any", Resources(num_cpus=0.1), Replicas(), longest_s=limits.longest_s)

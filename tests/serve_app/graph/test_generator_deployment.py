@@ -12,6 +12,7 @@ from common.generation.candidates import Candidate, Writer
 from common.generation.hf import HfEngine
 from serve_app.graph.generator_deployment import Generator
 from serve_app.graph.quality_deployment import Quality, panel_of
+from serve_app.state.live import STARTER
 
 EARBUDS = Context(product=Product(product_id="p1", title="静音蓝牙耳机", category="蓝牙耳机"), controls={"style": "concise"})
 SHOES = Context(product=Product(product_id="p2", title="轻云跑鞋", category="跑鞋"))
@@ -78,3 +79,17 @@ def test_a_bundle_without_discriminator_is_judged_by_the_rules_alone(bundle: Loa
     generator.close()
     assert page[0][0].features is None
     assert Quality(panel_of(bare)).judge([EARBUDS], page)[0][0].score is None
+
+
+@pytest.mark.vllm
+def test_a_bundle_served_by_vllm_writes_texts_that_the_panel_scores_and_explains_them() -> None:
+    bundle = load_bundle(STARTER)
+    generator = Generator(bundle, slots=8, max_len=512, engine="vllm")
+    generator.warm_up()
+    page = asyncio.run(generator.write([EARBUDS, SHOES], k=3, attempt=0, within_s=None))
+    explained = asyncio.run(generator.attributed([EARBUDS], [page[0][0].text]))
+    generator.close()
+    verdicts = Quality(panel_of(bundle)).judge([EARBUDS, SHOES], page)
+    assert all(verdict.score is not None for own in verdicts for verdict in own)
+    assert [one.control for one in explained[0]] == ["style"]
+    assert all(candidate.text for own in page for candidate in own)

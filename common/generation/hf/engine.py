@@ -14,12 +14,12 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from common.domain.decoding import DecodingParams
-from common.errors import BadInput, PromptTooLong, UnsupportedModel
-from common.generation.engine import Generated, Sequence
+from common.errors import BadInput, UnsupportedModel
+from common.generation.engine import Generated, Sequence, refuse_unfit
+from common.generation.hf.scheduler import Prefix, Waiting, WaitingLine, shared_prefix
+from common.generation.hf.slot_cache import ATTENTION, Packing, SlotCache, Stored, packed, register_slot_attention
+from common.generation.hf.slot_state import SlotState
 from common.generation.sampling import RowPlan
-from common.generation.scheduler import Prefix, Waiting, WaitingLine, shared_prefix
-from common.generation.slot_cache import ATTENTION, Packing, SlotCache, Stored, packed, register_slot_attention
-from common.generation.slot_state import SlotState
 from common.language.base_model import backbone, head_logits
 from common.language.packing import LAYER_KINDS, layer_kinds
 
@@ -121,13 +121,7 @@ class HfEngine:
                 raise BadInput(f"decoding.guidance: got {decoding.guidance}; a guided sequence takes two slots and this engine has one")
             prompts.append(sequence.null_prompt_ids)
         for ids in prompts:
-            assert ids, "a prompt has at least one token"
-            assert 0 <= min(ids) <= max(ids) < self._config.vocab_size, f"expected ids in [0, {self._config.vocab_size})"
-            if len(ids) + decoding.max_new_tokens > self.max_len:
-                raise PromptTooLong(
-                    f"{len(ids)} prompt tokens and {decoding.max_new_tokens} new ones do not fit the engine's {self.max_len}; "
-                    "shorten the product's text or lower decoding.max_new_tokens"
-                )
+            refuse_unfit(ids, vocab_size=self._config.vocab_size, max_new_tokens=decoding.max_new_tokens, max_len=self.max_len)
         self._next_id += 1
         prefix = shared_prefix(sequence.prompt_ids, sequence.prefix_len)
         self._line.add(Waiting(sequence_id=self._next_id, sequence=sequence, decoding=decoding, prefix=prefix))

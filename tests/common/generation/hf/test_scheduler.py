@@ -3,7 +3,7 @@ from hypothesis import strategies as st
 
 from common.domain.decoding import DecodingParams
 from common.generation.engine import Sequence
-from common.generation.scheduler import Waiting, WaitingLine, shared_prefix
+from common.generation.hf.scheduler import Waiting, WaitingLine, shared_prefix
 
 
 def waiting(number: int, prefix: int = 0, guided: bool = False) -> Waiting:
