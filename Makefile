@@ -4,7 +4,7 @@ VENV := .venv
 RUN := OMP_WAIT_POLICY=PASSIVE TOKENIZERS_PARALLELISM=false RAY_USAGE_STATS_ENABLED=0 HF_HUB_OFFLINE=1
 PACKAGES := common train_app serve_app tune_app cluster
 
-.PHONY: install demo tune-demo study study-null study-base study-real bench-train bench-engine bench-candidates fuzz labels poisoning continue gpu base real test prove prove-cluster check fix starter screenshots clean
+.PHONY: install demo tune-demo study study-null study-base study-real bench-train bench-engine bench-candidates fuzz faults labels poisoning continue gpu base real test prove prove-cluster check fix starter screenshots clean
 
 install: $(VENV)/installed
 
@@ -67,6 +67,9 @@ bench-candidates: install  ## S, acceptance and items/s for 1 to 6 candidates an
 
 fuzz: install  ## 100,000 generated requests against the ASGI app, 5,000 by schemathesis through Serve; docs/results/fuzz.json; half an hour
 	$(RUN) $(VENV)/bin/python -m cluster.bench.serve.fuzz
+
+faults: install  ## what is killed, filled, poisoned and flooded while pages flow, judged by their history; docs/results/faults.md; half an hour, root
+	$(RUN) $(VENV)/bin/python -m cluster.bench.faults
 
 labels: install  ## control accuracy over the share of reasons with labels, 21 small trainings, an hour of one core; docs/results/labels.json
 	$(RUN) $(VENV)/bin/python -m cluster.bench.labels
