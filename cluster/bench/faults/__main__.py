@@ -90,14 +90,14 @@ FAULTS = (
         "F1",
         "model replicas killed",
         "SIGKILL to one generator, then to both",
-        "no page fails: asked again elsewhere, or templates marked engine_unavailable; calls counted; replaced",
+        "no page fails: asked again elsewhere, or templates that say so within the deadline; calls counted; replaced",
         on=killing.model_replica,
     ),
     Fault(
         "F2",
         "ingress replica killed",
         "SIGKILL to one of two, twice",
-        "pages fail only that were open on it; LiyouClient asks again and loses none",
+        "at most as many pages fail as were open, none that is sent 5 s later; LiyouClient asks again and loses none",
         on=killing.ingress_replica,
     ),
     Fault(

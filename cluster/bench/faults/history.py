@@ -63,6 +63,11 @@ def open_at(moment_s: float) -> Excuse:
     return lambda page: sent_s(page) <= moment_s <= ended_s(page)
 
 
+def sent_soon_after(moment_s: float, within_s: float) -> Excuse:
+    """A page that was being answered then, or was sent before anybody could know that who was to answer it is gone."""
+    return lambda page: sent_s(page) <= moment_s + within_s and ended_s(page) >= moment_s
+
+
 def sent_between(from_s: float, until_s: float) -> Excuse:
     return lambda page: from_s <= sent_s(page) <= until_s
 

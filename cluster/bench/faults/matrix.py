@@ -36,7 +36,7 @@ def seen(
 ) -> Seen:
     """Of a fault under traffic: what the history says, and what the recipe found `wrong` beside it. `since_s`: when it was broken."""
     if since_s is not None:
-        figures["recovered_s"] = round(recovered_s(pages, since_s=since_s), 2)
+        figures["recovered_s"] = round(max(0.0, recovered_s(pages, since_s=since_s)), 2)
     return Seen(told, [*complaints(pages, promise), *wrong], figures | {"history": summary(pages)})
 
 

@@ -98,7 +98,7 @@ POISONS: dict[str, tuple[Spoiler, str]] = {
     "a flipped bit": (lambda folder: flip(folder / ADAPTER_WEIGHTS), "digest_mismatch: adapter/adapter_model.safetensors: expected sha256"),
     "weights of the bare base": (
         spoil_tensor(ADAPTER_WEIGHTS, lambda t: t.update({name: np.zeros_like(array) for name, array in t.items()})),
-        "canary_failed: ",
+        "stays out of prod:\n  - its canaries failed: ",
     ),
 }
 """What is done to a copy of the starter, and what `liyou` says of it in the end."""

@@ -85,7 +85,7 @@ def products(name: str, count: int = NUM_PRODUCTS) -> list[Item]:
         {
             "product": {
                 "product_id": f"{name}-{number:05d}",
-                "title": f"{BRANDS[number % len(BRANDS)]}{CATEGORIES[number % len(CATEGORIES)]}{number}",
+                "title": f"{BRANDS[number % len(BRANDS)]}{CATEGORIES[number % len(CATEGORIES)]}",
                 "category": CATEGORIES[number % len(CATEGORIES)],
                 "attributes": {"品牌": BRANDS[number % len(BRANDS)], "颜色": ("黑色", "白色", "蓝色")[number % 3]},
                 "price": 99 + number,

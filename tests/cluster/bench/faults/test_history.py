@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from cluster.bench.faults.history import Promise, complaints, in_flight, open_at, recovered_s, sent_between, summary
+from cluster.bench.faults.history import Promise, complaints, in_flight, open_at, recovered_s, sent_between, sent_soon_after, summary
 from cluster.load.drive import Outcome
 
 PROMISE = Promise(bundles={"b1"}, policies={"p1"}, deadline_s=10.0)
@@ -77,6 +77,11 @@ def test_a_page_that_was_late_to_be_sent_counts_from_when_it_was_sent() -> None:
     late = replace(failed(2.0), late_s=2.5)
     assert sent_between(4.0, 5.0)(late)
     assert not open_at(3.0)(late)
+
+
+def test_who_cannot_know_yet_that_nobody_is_there_has_leave_for_a_while() -> None:
+    soon = sent_soon_after(5.0, 1.0)
+    assert [soon(failed(at_s)) for at_s in (3.5, 4.5, 5.5, 6.5)] == [False, True, True, False]
 
 
 def test_recovery_ends_with_the_last_page_that_failed() -> None:
