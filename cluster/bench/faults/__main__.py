@@ -124,7 +124,7 @@ FAULTS = (
     Fault(
         "F29",
         "clock jumps",
-        "libfaketime moves the calendar of all processes, monotonic time goes on",
+        "the calendar set past the end of a signature and back, monotonic time goes on",
         "no page fails; signatures end after skew, not before; a used-up limit stays used up",
         own=state.clock_jumps,
     ),

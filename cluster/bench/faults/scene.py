@@ -124,7 +124,7 @@ def scene(
     fields of the configuration; `rows`: raw tables of a snapshot. Raises Unavailable where it does not come up."""
     folder.mkdir(parents=True)
     with ExitStack() as running:
-        keys = _keys(folder)
+        keys = issued(folder)
         private = generate_private_key()
         (folder / "private.pem").write_text(private)
         (folder / "secret").write_text(secrets.token_hex(32))
@@ -184,7 +184,8 @@ def small_disk(folder: Path, *, num_bytes: int) -> Iterator[None]:
         subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
-def _keys(folder: Path) -> dict[str, str]:
+def issued(folder: Path) -> dict[str, str]:
+    """Keys by name, for a server that reads `keys.json` there."""
     keys = {name: new_key() for name in ("flow", "sandbox", *COUNTED)}
     entries: list[dict[str, object]] = [{"name": name, "tenant": name, "sha256": digest(key)} for name, key in keys.items()]
     for entry in entries:

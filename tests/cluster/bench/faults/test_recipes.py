@@ -9,6 +9,7 @@ import pytest
 from cluster.bench.faults import __main__ as command
 from cluster.bench.faults.matrix import Seen, markdown
 from cluster.bench.faults.sending import BOMBS, attacking, attacks, bombs, misshown, obeyed, rows
+from cluster.bench.faults.state import clock_jumps
 from cluster.bench.faults.storing import MARKED, mixed, refused, stricter
 from cluster.bench.faults.traffic import products
 from common.contract.wire import ItemReason, ReasonsRequest, ReasonsResponse
@@ -106,6 +107,12 @@ def test_a_text_that_the_policy_of_its_page_bans_is_noticed() -> None:
     assert mixed(answer(shop.policy_version, "黑色好看"), strict=strict.policy_version) == ""
     assert mixed(answer(strict.policy_version, "白色好看"), strict=strict.policy_version) == ""
     assert "黑色" in mixed(answer(strict.policy_version, "黑色好看"), strict=strict.policy_version)
+
+
+def test_no_jump_of_the_calendar_ends_a_signature_early_or_gives_a_limit_twice(tmp_path: Path) -> None:
+    found = clock_jumps(tmp_path / "scene")
+    assert found.wrong == []
+    assert [told["verdict"] for told in found.figures.values()] == ["valid", "signature_expired", "valid"]  # type: ignore[index]
 
 
 def test_a_refusal_has_to_say_why(tmp_path: Path) -> None:
