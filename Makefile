@@ -89,6 +89,9 @@ bench-overload: install  ## ten times more than the graph can do, for two minute
 fuzz: install  ## 100,000 generated requests against the ASGI app, 5,000 by schemathesis through Serve; docs/results/fuzz.json; half an hour
 	$(RUN) $(VENV)/bin/python -m cluster.bench.serve.fuzz
 
+faults: install  ## what is killed, filled, poisoned and flooded while pages flow, judged by their history; docs/results/faults.md; half an hour, root
+	$(RUN) $(VENV)/bin/python -m cluster.bench.faults
+
 labels: install  ## control accuracy over the share of reasons with labels, 21 small trainings, an hour of one core; docs/results/labels.json
 	$(RUN) $(VENV)/bin/python -m cluster.bench.labels
 

@@ -26,9 +26,15 @@ LOGGING = {"encoding": "JSON", "enable_access_log": False}
 """Of replicas; the lines that Serve itself would write of each request say less than ours."""
 ROUND_TRIP_S = 5.0
 
-RAY_ENVIRONMENT = {"RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60", "RAY_worker_niceness": "0"}
+RAY_ENVIRONMENT = {
+    "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60",
+    "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "1",
+    "RAY_worker_niceness": "0",
+    "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "serve_app.http.proxied.middlewares",
+}
 """Serve kills a proxy that is not up within 5 s and starts another, and Ray gives its workers niceness 15: beside other work on a two-core
-machine no proxy ever came up, and a generator needed minutes. A server is no background work."""
+machine no proxy ever came up, and a generator needed minutes. A server is no background work. A proxy that died is replaced when
+three looks have missed it; Serve looks every ten seconds. The last keeps from it what it cannot read."""
 
 
 @app.command()

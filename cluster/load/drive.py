@@ -3,13 +3,13 @@
 import asyncio
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import httpx2
 import orjson
 from pydantic import ValidationError
 
-from cluster.load.plan import Page
+from cluster.load.plan import Item, Page
 from common.contract.deadline import HEADER
 from common.contract.wire import ReasonsResponse
 
@@ -34,6 +34,12 @@ class Outcome:
     """why templates were shown"""
     error: str = ""
     request_id: str = ""
+    asked: tuple[str, ...] = ()
+    """ids of the products asked for"""
+    answered: tuple[str, ...] = ()
+    """ids of the products that the answer speaks of, in its order"""
+    bundle_id: str = ""
+    policy_version: str = ""
 
 
 async def drive(
@@ -43,9 +49,12 @@ async def drive(
     key: str | None,
     deadline_ms: int,
     on_done: Callable[[int], None] = lambda done: None,
+    found_wrong: Callable[[ReasonsResponse], str] = lambda answer: "",
+    enough: Callable[[], bool] = lambda: False,
     clock: Callable[[], float] = time.monotonic,
 ) -> list[Outcome]:
-    """An outcome for each page, in the plan's order."""
+    """An outcome for each page that was sent, in the plan's order: all of them, or those until there was `enough`. `found_wrong` says what
+    is wrong with an answer beyond what is looked at here; its words are the outcome's error."""
     headers = {"Content-Type": "application/json", HEADER: str(deadline_ms)} | ({"Authorization": f"Bearer {key}"} if key else {})
     bodies = [_body(page) for page in pages]
     limits = httpx2.Limits(max_connections=None, max_keepalive_connections=None)
@@ -58,11 +67,11 @@ async def drive(
             sent_s = clock() - started_s
             try:
                 response = await client.post("/v1/reasons", content=body)
-                outcome = _read(response, page, sent_s=sent_s, ended_s=clock() - started_s)
+                outcome = _read(response, page, sent_s=sent_s, ended_s=clock() - started_s, found_wrong=found_wrong)
             except httpx2.TransportError as error:
                 ended_s = clock() - started_s
                 told = f"{type(error).__name__}: {error}"
-                outcome = Outcome(page.at_s, sent_s - page.at_s, ended_s - page.at_s, len(page.items), 0, error=told)
+                outcome = _outcome(page, sent_s=sent_s, ended_s=ended_s, status=0, error=told)
             done += 1
             on_done(done)
             return outcome
@@ -70,6 +79,8 @@ async def drive(
         running = []
         for page, body in zip(pages, bodies, strict=True):
             await asyncio.sleep(max(0.0, started_s + page.at_s - clock()))
+            if enough():
+                break
             running.append(asyncio.ensure_future(send(page, body)))
         return list(await asyncio.gather(*running))
 
@@ -78,29 +89,48 @@ def _body(page: Page) -> bytes:
     return orjson.dumps({"items": page.items} | ({"user": {"user_id": page.user}} if page.user else {}))
 
 
-def _read(response: httpx2.Response, page: Page, *, sent_s: float, ended_s: float) -> Outcome:
-    latency_s, late_s, request_id = ended_s - page.at_s, sent_s - page.at_s, response.headers.get("x-request-id", "")
+def product_of(item: Item) -> str:
+    """Its id, however it was given."""
+    product = item.get("product")
+    return str(product["product_id"] if isinstance(product, dict) else item["product_id"])
+
+
+def _outcome(page: Page, *, sent_s: float, ended_s: float, status: int, error: str = "", request_id: str = "") -> Outcome:
+    return Outcome(
+        page.at_s,
+        sent_s - page.at_s,
+        ended_s - page.at_s,
+        len(page.items),
+        status,
+        error=error,
+        request_id=request_id,
+        asked=tuple(map(product_of, page.items)),
+    )
+
+
+def _read(
+    response: httpx2.Response, page: Page, *, sent_s: float, ended_s: float, found_wrong: Callable[[ReasonsResponse], str]
+) -> Outcome:
+    request_id = response.headers.get("x-request-id", "")
+    bare = _outcome(page, sent_s=sent_s, ended_s=ended_s, status=response.status_code, request_id=request_id)
     if response.status_code != 200:
         try:
             told = str(orjson.loads(response.content)["code"])
         except (orjson.JSONDecodeError, KeyError, TypeError):
             told = f"no problem document: {response.text:.100}"
-        return Outcome(page.at_s, late_s, latency_s, len(page.items), response.status_code, error=told, request_id=request_id)
+        return replace(bare, error=told)
     try:
         answer = ReasonsResponse.model_validate_json(response.content)
     except ValidationError as error:
-        return Outcome(
-            page.at_s, late_s, latency_s, len(page.items), 200, error=f"no page of reasons: {error!s:.100}", request_id=request_id
-        )
+        return replace(bare, error=f"no page of reasons: {error!s:.100}")
     lost = len(page.items) - len(answer.items)
-    return Outcome(
-        page.at_s,
-        late_s,
-        latency_s,
-        len(page.items),
-        200,
+    return replace(
+        bare,
         sources=tuple(item.source or "error" for item in answer.items),
         degraded=tuple(item.degraded for item in answer.items if item.degraded),
-        error=f"{lost} items were not answered" if lost else "",
+        error=f"{lost} items were not answered" if lost else found_wrong(answer),
         request_id=answer.request_id,
+        answered=tuple(item.product_id for item in answer.items),
+        bundle_id=answer.bundle_id,
+        policy_version=answer.policy_version,
     )

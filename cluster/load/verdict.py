@@ -56,9 +56,9 @@ def figures(outcomes: Sequence[Outcome], *, deadline_s: float, duration_s: float
         num_pages=len(outcomes),
         num_items=num_items,
         duration_s=max(one.at_s + one.latency_s for one in outcomes),
-        p50_ms=_quantile(latencies_ms, 0.5),
-        p95_ms=_quantile(latencies_ms, 0.95),
-        p99_ms=_quantile(latencies_ms, 0.99),
+        p50_ms=quantile(latencies_ms, 0.5),
+        p95_ms=quantile(latencies_ms, 0.95),
+        p99_ms=quantile(latencies_ms, 0.99),
         longest_ms=latencies_ms[-1],
         in_time=len(good) / len(outcomes),
         accepted=accepted / num_items,
@@ -67,7 +67,7 @@ def figures(outcomes: Sequence[Outcome], *, deadline_s: float, duration_s: float
         sources=dict(Counter(source for one in outcomes for source in one.sources)),
         degraded=dict(Counter(why for one in outcomes for why in one.degraded)),
         problems=dict(Counter(f"{one.status or 'no answer'} {one.error}".strip() for one in outcomes if not _sound(one))),
-        driver_late_p99_ms=_quantile(sorted(1000 * one.late_s for one in outcomes), 0.99),
+        driver_late_p99_ms=quantile(sorted(1000 * one.late_s for one in outcomes), 0.99),
     )
 
 
@@ -95,6 +95,6 @@ def _sound(outcome: Outcome) -> bool:
     return outcome.status == 200 and not outcome.error
 
 
-def _quantile(ordered: Sequence[float], share: float) -> float:
+def quantile(ordered: Sequence[float], share: float) -> float:
     """The smallest value that at least `share` of all do not exceed."""
     return ordered[max(0, math.ceil(share * len(ordered)) - 1)]

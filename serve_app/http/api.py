@@ -105,7 +105,7 @@ def create_api(
     `echo_request_id` is off where a proxy in front echoes the header itself. `traffic` counts who is inside, for whoever drains it."""
     bounds = limits or HttpLimits()
     keyring = keys or Keyring(())
-    entry = doors or Doors(None, Counters(None, local_share=1, now=now), now=now)
+    entry = doors or Doors(None, Counters(None, local_share=1, clock=clock, now=now), now=now)
     app = FastAPI(title="Liyou", version="1", docs_url=None, redoc_url=None, redirect_slashes=False, lifespan=lifespan)
     app.add_middleware(RequestIdMiddleware, echo=echo_request_id)
     inside = traffic or Traffic(telemetry.record)

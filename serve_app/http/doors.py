@@ -95,7 +95,7 @@ def open_doors(config: DoorsConfig, *, record: Record = nothing) -> Doors:
     if config.redis:
         url, told = read_redis(config.redis, field="doors.redis"), f"limits are {config.local_share:.2f} of themselves until it does"
         shared = RedisLink(url, use="limits", clock=time.monotonic, until_then=told, record=record)
-    counters = Counters(shared, local_share=config.local_share, now=time.time)
+    counters = Counters(shared, local_share=config.local_share, clock=time.monotonic, now=time.time)
     return Doors(KeyStore(Path(config.keys), clock=time.monotonic) if config.keys else None, counters, now=time.time)
 
 

@@ -9,7 +9,6 @@ import platform
 import secrets
 import select
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -26,6 +25,7 @@ import psutil
 import pytest
 import torch
 
+from cluster.local_server import free_port
 from common.contract.wire import ReasonsRequest
 from common.domain.context import Context
 from common.domain.controls import ControlVocabulary
@@ -176,12 +176,6 @@ def one_thread() -> None:
 
 
 # ---- processes -----------------------------------------------------------------------------------------------------
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @contextmanager

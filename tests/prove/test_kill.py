@@ -1,8 +1,6 @@
 """Point 6: a train worker is killed in every stage; one worker ends with the undisturbed bundle, two go on from the last committed step."""
 
-import os
 import queue
-import signal
 import subprocess
 import threading
 import time
@@ -15,6 +13,7 @@ import orjson
 import psutil
 import pytest
 
+from cluster.bench.faults.processes import sigkill, titled
 from train_app.runtime.loop import SETTING_UP
 
 pytestmark = pytest.mark.prove
@@ -155,22 +154,14 @@ def progress_of(process: "subprocess.Popen[bytes]") -> Iterator[Iterator[tuple[f
 
 
 def workers_of(pid: int) -> dict[int, psutil.Process]:
-    found = {}
-    for one in psutil.Process(pid).children(recursive=True):
-        try:
-            if "RayTrainWorker" in " ".join(one.cmdline()):
-                found[one.pid] = one
-        except psutil.Error:
-            continue
-    return found
+    return titled(pid, "RayTrainWorker")
 
 
 def kill_one(pid: int, *, number: int) -> float:
     """Kills the first or the last worker in turn; the moment at which new ones were there in its place."""
     before = workers_of(pid)
     victim = before[sorted(before)[-1 if number % 2 else 0]]
-    os.kill(victim.pid, signal.SIGKILL)
-    victim.wait(10)
+    sigkill(victim)
     end = time.monotonic() + RESTART_S
     while not (now := workers_of(pid)) or now.keys() & before.keys() or len(now) < len(before):
         assert time.monotonic() < end, f"no new workers {RESTART_S:.0f} s after {victim.pid} was killed; there are {sorted(now)}"

@@ -1,21 +1,16 @@
 """Limits and kept reasons in a real Redis, whole, tampered with, hanging and gone. Installs redis-server from Debian."""
 
 import asyncio
-import os
-import shutil
-import signal
-import socket
-import subprocess
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from limits import RateLimitItemPerMinute
 from redis.asyncio import client
 
+from cluster.bench.faults.redis_server import RedisServer, redis_server
 from common.domain.reason import CheckResult, QualityVerdict
 from serve_app.state.cache import Kept, RedisStore
 from serve_app.state.counters import Counters
@@ -26,51 +21,21 @@ pytestmark = pytest.mark.prove
 TWENTY = RateLimitItemPerMinute(20, namespace="items_per_minute")
 
 
-@dataclass
-class Redis:
-    process: subprocess.Popen[bytes]
-    url: str
-
-
 @pytest.fixture
-def redis(tmp_path: Path) -> Iterator[Redis]:
-    if shutil.which("redis-server") is None:
-        subprocess.run(["apt-get", "update", "-qq"], check=True, capture_output=True)
-        command = ["apt-get", "install", "-qq", "--no-install-recommends", "redis-server"]
-        # Its package would start a service of its own.
-        subprocess.run(command, check=True, capture_output=True, env=os.environ | {"RUNLEVEL": "1", "DEBIAN_FRONTEND": "noninteractive"})
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    process = subprocess.Popen(
-        ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(tmp_path)], stdout=subprocess.DEVNULL
-    )
-    end_s = time.monotonic() + 10
-    while not answers(port):
-        assert time.monotonic() < end_s, "redis-server did not start"
-        time.sleep(0.05)
-    yield Redis(process, f"redis://127.0.0.1:{port}/0")
-    process.send_signal(signal.SIGCONT)
-    process.terminate()
-    process.wait()
-
-
-def answers(port: int) -> bool:
-    try:
-        socket.create_connection(("127.0.0.1", port), timeout=1).close()
-    except OSError:
-        return False
-    return True
+def redis(tmp_path: Path) -> Iterator[RedisServer]:
+    with redis_server(tmp_path) as running:
+        yield running
 
 
 @asynccontextmanager
-async def replica(redis: Redis) -> AsyncIterator[Counters]:
-    counters = Counters(RedisLink(redis.url, use="limits", clock=time.monotonic, until_then="less"), local_share=0.25, now=time.time)
+async def replica(redis: RedisServer) -> AsyncIterator[Counters]:
+    link = RedisLink(redis.url, use="limits", clock=time.monotonic, until_then="less")
+    counters = Counters(link, local_share=0.25, clock=time.monotonic, now=time.time)
     yield counters
     await counters.close()
 
 
-def test_two_replicas_share_a_keys_limit(redis: Redis) -> None:
+def test_two_replicas_share_a_keys_limit(redis: RedisServer) -> None:
     async def ask() -> list[bool]:
         async with replica(redis) as first, replica(redis) as second:
             return [(await one.take(TWENTY, "storefront", cost=8)).allowed for one in (first, second, first, second)]
@@ -78,18 +43,17 @@ def test_two_replicas_share_a_keys_limit(redis: Redis) -> None:
     assert asyncio.run(ask()) == [True, True, False, False]
 
 
-def test_while_redis_hangs_or_is_gone_each_replica_allows_its_share_and_no_page_waits(redis: Redis) -> None:
+def test_while_redis_hangs_or_is_gone_each_replica_allows_its_share_and_no_page_waits(redis: RedisServer) -> None:
     async def ask() -> tuple[list[bool], list[float]]:
         took = []
         async with replica(redis) as one, replica(redis) as other:
             allowed = [(await one.take(TWENTY, "storefront", cost=1)).allowed]
-            redis.process.send_signal(signal.SIGSTOP)
+            redis.hang()
             for _ in range(8):
                 began = time.monotonic()
                 allowed.append((await one.take(TWENTY, "storefront", cost=1)).allowed)
                 took.append(time.monotonic() - began)
-            redis.process.kill()
-            redis.process.wait()
+            redis.kill()
             allowed += [(await other.take(TWENTY, "storefront", cost=1)).allowed for _ in range(6)]
         return allowed, took
 
@@ -105,13 +69,13 @@ FIRST, SECOND, THIRD = ENTRIES
 
 
 @asynccontextmanager
-async def store(redis: Redis, *, secret: bytes = b"s" * 32, lifetime_s: float = 60) -> AsyncIterator[RedisStore]:
+async def store(redis: RedisServer, *, secret: bytes = b"s" * 32, lifetime_s: float = 60) -> AsyncIterator[RedisStore]:
     opened = RedisStore(redis.url, secret=secret, lifetime_s=lifetime_s, clock=time.monotonic)
     yield opened
     await opened.close()
 
 
-def test_what_one_replica_kept_another_finds_until_its_time_is_over(redis: Redis) -> None:
+def test_what_one_replica_kept_another_finds_until_its_time_is_over(redis: RedisServer) -> None:
     async def use() -> list[object]:
         async with store(redis, lifetime_s=0.3) as one, store(redis) as other:
             await one.put(ENTRIES)
@@ -122,7 +86,7 @@ def test_what_one_replica_kept_another_finds_until_its_time_is_over(redis: Redis
     assert asyncio.run(use()) == [{FIRST: ENTRIES[FIRST], THIRD: ENTRIES[THIRD]}, {}, {}]
 
 
-def test_an_entry_that_was_changed_moved_or_written_by_somebody_else_is_not_found(redis: Redis) -> None:
+def test_an_entry_that_was_changed_moved_or_written_by_somebody_else_is_not_found(redis: RedisServer) -> None:
     async def use() -> list[object]:
         async with store(redis) as ours, store(redis, secret=b"t" * 32) as theirs:
             await ours.put(ENTRIES)
@@ -136,19 +100,18 @@ def test_an_entry_that_was_changed_moved_or_written_by_somebody_else_is_not_foun
     assert asyncio.run(use()) == [{THIRD: ENTRIES[THIRD]}, {}]
 
 
-def test_while_redis_hangs_or_is_gone_nothing_is_found_and_no_page_waits(redis: Redis) -> None:
+def test_while_redis_hangs_or_is_gone_nothing_is_found_and_no_page_waits(redis: RedisServer) -> None:
     async def use() -> list[float]:
         took = []
         async with store(redis) as one, store(redis) as other:
             await one.put(ENTRIES)
-            redis.process.send_signal(signal.SIGSTOP)
+            redis.hang()
             for _ in range(3):
                 began = time.monotonic()
                 assert await one.get(list(ENTRIES)) == {}
                 await one.put(ENTRIES)
                 took.append(time.monotonic() - began)
-            redis.process.kill()
-            redis.process.wait()
+            redis.kill()
             assert await other.get(list(ENTRIES)) == {}
         return took
 

@@ -97,6 +97,12 @@ def test_every_answer_carries_exactly_one_request_id_and_the_bodys_is_the_same(c
             assert headers.get("X-Request-ID", answer.json()["request_id"]) == answer.json()["request_id"]
 
 
+def test_a_request_id_that_is_no_text_is_replaced_by_one_that_is(client: httpx2.Client) -> None:
+    answer = client.post("/v1/reasons", json={"items": [{"product": EARBUDS}]}, headers=[(b"X-Request-ID", b"\xc3(")])
+    assert answer.status_code == 200
+    assert answer.headers["x-request-id"] == answer.json()["request_id"]
+
+
 def test_without_a_key_nobody_is_answered_and_the_client_brings_one(client: httpx2.Client) -> None:
     url = str(client.base_url)
     with LiyouClient(url, key=KEY) as known:

@@ -8,13 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from safetensors.numpy import load_file, save_file
 
-from common.artifacts.digest import sha256_bytes
+from cluster.bench.faults.poison import change_manifest, edit_bytes, first, flip, manifest_of, put, remade, spoil_tensor
 from common.bundle import load as load_module
 from common.bundle.admission import admit
 from common.bundle.load import load_bundle
-from common.bundle.manifest import bundle_id_of
 from common.errors import BundleMismatch, BundleNotFound, ConfigError, DigestMismatch, LiyouError
 
 WEIGHTS = "adapter/adapter_model.safetensors"
@@ -22,61 +20,10 @@ CONFIG = "adapter/adapter_config.json"
 DISCRIMINATOR = "discriminator.safetensors"
 
 
-def manifest_of(folder: Path) -> dict:
-    return json.loads((folder / "manifest.json").read_bytes())
-
-
-def remade(folder: Path, change: Callable[[dict], None] = lambda manifest: None, *, listed: tuple[str, ...] = ()) -> None:
-    """Writes the manifest again so that digests and id fit what the folder now holds."""
-    manifest = manifest_of(folder)
-    for path in (*manifest["files"], *listed):
-        data = (folder / path).read_bytes() if (folder / path).is_file() else b""
-        manifest["files"][path] = {"sha256": sha256_bytes(data), "size_bytes": len(data)}
-    change(manifest)
-    manifest["bundle_id"] = bundle_id_of(manifest)
-    (folder / "manifest.json").write_text(json.dumps(manifest))
-
-
 def spoil_json(path: str, **fields: object) -> Callable[[Path], None]:
     def spoil(folder: Path) -> None:
         data = json.loads((folder / path).read_bytes())
         (folder / path).write_text(json.dumps({**data, **fields}))
-        remade(folder)
-
-    return spoil
-
-
-def spoil_tensor(path: str, change: Callable[[dict[str, np.ndarray]], object]) -> Callable[[Path], None]:
-    def spoil(folder: Path) -> None:
-        tensors = {name: array.copy() for name, array in load_file(folder / path).items()}
-        change(tensors)
-        save_file(tensors, folder / path)
-        remade(folder)
-
-    return spoil
-
-
-def first(tensors: dict[str, np.ndarray]) -> str:
-    return sorted(tensors)[0]
-
-
-def put(name: str, data: bytes = b"\x80\x04.", *, listed: bool = False) -> Callable[[Path], None]:
-    def spoil(folder: Path) -> None:
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_bytes(data)
-        if listed:
-            remade(folder, listed=(name,))
-
-    return spoil
-
-
-def change_manifest(change: Callable[[dict], object]) -> Callable[[Path], None]:
-    return lambda folder: remade(folder, lambda manifest: (change(manifest), None)[1])
-
-
-def edit_bytes(path: str, change: Callable[[bytes], bytes]) -> Callable[[Path], None]:
-    def spoil(folder: Path) -> None:
-        (folder / path).write_bytes(change((folder / path).read_bytes()))
         remade(folder)
 
     return spoil
@@ -99,11 +46,6 @@ def link(folder: Path) -> None:
     (folder / "report" / "link.html").symlink_to("/etc/hostname")
 
 
-def spoil_without_remaking(folder: Path) -> None:
-    data = (folder / WEIGHTS).read_bytes()
-    (folder / WEIGHTS).write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
-
-
 def forge_id(folder: Path) -> None:
     manifest = manifest_of(folder)
     manifest["answering"]["threshold"] = 0.0
@@ -111,7 +53,7 @@ def forge_id(folder: Path) -> None:
 
 
 POISONED: dict[str, tuple[Callable[[Path], None], type[LiyouError], str]] = {
-    "a flipped bit": (spoil_without_remaking, DigestMismatch, "expected sha256"),
+    "a flipped bit": (lambda folder: flip(folder / WEIGHTS), DigestMismatch, "expected sha256"),
     "a threshold changed by hand": (forge_id, DigestMismatch, "but its content is"),
     "a missing file": (lambda folder: (folder / WEIGHTS).unlink(), DigestMismatch, "is missing"),
     "no manifest": (lambda folder: (folder / "manifest.json").unlink(), BundleNotFound, "no manifest.json"),

@@ -80,7 +80,7 @@ def file(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def client(file: Path, moment: Time) -> Iterator[TestClient]:
-    counters = Counters(None, local_share=0.5, now=time.time)
+    counters = Counters(None, local_share=0.5, clock=time.monotonic, now=time.time)
     doors = Doors(KeyStore(file, clock=moment), counters, now=lambda: NOW)
     with TestClient(create_api(answer_page, ready=ready, models=models, doors=doors)) as client:
         yield client

@@ -27,13 +27,28 @@ def allowed(counters: Counters, *costs: int, key: str = "k") -> list[bool]:
 
 
 def counters(shared: object, moment: Time) -> Counters:
-    return Counters(shared, local_share=0.5, now=time.time)  # type: ignore[arg-type]
+    return Counters(shared, local_share=0.5, clock=moment, now=time.time)  # type: ignore[arg-type]
 
 
 def test_a_key_has_its_limit_and_another_its_own() -> None:
     own = counters(None, Time())
     assert allowed(own, 4, 4, 4, 2) == [True, True, False, True]
     assert allowed(own, 10, key="another") == [True]
+
+
+def test_a_limit_that_is_used_up_comes_back_as_its_clock_goes_on_and_not_as_the_calendar_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    moment = Time()
+    own = counters(None, moment)
+    assert allowed(own, 10, 1) == [True, False]
+    for jump_s in (3600, -7200, 86_400):
+        monkeypatch.setattr(time, "time", lambda real=time.time, jump_s=jump_s: real() + jump_s)
+        assert allowed(own, 1) == [False], jump_s
+    moment.s = 59.0
+    assert allowed(own, 1) == [False]
+    moment.s = 90.0
+    assert allowed(own, 5, 1) == [True, False], "half of the window before is still covered"
+    moment.s = 240.0
+    assert allowed(own, 10, 1) == [True, False], "no window of these two was of late"
 
 
 def test_looking_counts_nothing_and_says_how_long_to_wait() -> None:

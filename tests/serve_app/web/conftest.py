@@ -171,7 +171,7 @@ class SmallShop:
         return ModelsResponse(models=(self.live.card(),))
 
     def app(self, *, doors: Doors | None = None) -> Any:
-        entry = doors or Doors(None, Counters(None, local_share=1, now=time.time), now=time.time)
+        entry = doors or Doors(None, Counters(None, local_share=1, clock=time.monotonic, now=time.time), now=time.time)
         app = create_api(
             self.answer,
             ready=self.ready,
@@ -219,6 +219,6 @@ def guarded_shop(shop: SmallShop, tmp_path: Path) -> Iterator[tuple[str, str]]:
     """The same, where a key is asked for: its URL, and the key."""
     key, file = new_key(), tmp_path / "keys.json"
     file.write_text(KeyFile(keys=(ApiKey(name="staff", tenant="shop", sha256=digest(key)),)).model_dump_json(), encoding="utf-8")
-    counters = Counters(None, local_share=1, now=time.time)
+    counters = Counters(None, local_share=1, clock=time.monotonic, now=time.time)
     with listening(shop.app(doors=Doors(KeyStore(file, clock=time.monotonic), counters, now=time.time))) as url:
         yield url, key
