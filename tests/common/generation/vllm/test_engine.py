@@ -140,5 +140,5 @@ def test_bottlenecks_which_no_sum_of_weights_holds_are_refused(build):
     for bottleneck in insert_bottlenecks(model, targets=("o_proj", "down_proj"), size=4).values():
         for parameter in bottleneck.parameters():
             torch.nn.init.normal_(parameter)
-    with pytest.raises(UnsupportedModel, match="qwen2: vLLM.*engine hf"):
+    with pytest.raises(UnsupportedModel, match=r"qwen2: vLLM.*engine hf"):
         VllmEngine(model.eval(), eos_ids=[EOS], max_len=MAX_LEN)
