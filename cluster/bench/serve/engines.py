@@ -8,7 +8,6 @@ import argparse
 import json
 import os
 import sys
-import time
 from pathlib import Path
 from typing import Any, get_args
 
@@ -28,7 +27,7 @@ def part(name: str) -> Path:
 
 
 def written(name: EngineName, *, prompts: int, threads: int) -> dict[str, Any]:
-    """The first half of a run: a text and a verdict a prompt, and how long all took."""
+    """A text and a verdict a prompt."""
     os.environ.update({**ENVIRONMENT, "OMP_NUM_THREADS": str(threads)})
     import torch
 
@@ -49,22 +48,15 @@ def written(name: EngineName, *, prompts: int, threads: int) -> dict[str, Any]:
     decoding = bundle.manifest.answering.decoding.model_copy(update={"temperature": 0.0})
     contexts = [row.context for row in split(examples(shop(), vocabulary=vocabulary)).test[:prompts]]
     max_len = room_for(contexts, language=language, vocabulary=vocabulary, max_new_tokens=decoding.max_new_tokens)
-    began = time.perf_counter()
     engine = engine_named(name, language, max_len=max_len, slots=SLOTS, keep_features=bundle.discriminator is not None)
-    started_s = time.perf_counter() - began
     writer = Writer(language, engine, vocabulary, decoding, bundle.manifest.bundle_id)
-    writer.write(contexts[:SLOTS], k=1, attempt=0)  # nobody pays for first calls
-    began = time.perf_counter()
     candidates = writer.write(contexts, k=1, attempt=0)
-    wrote_s = time.perf_counter() - began
     verdicts = Panel(Checker(bundle.pack, threshold=bundle.threshold), bundle.discriminator).verdicts(contexts, candidates)
     return {
         "engine": name,
         "machine": machine(),
         "threads": threads,
         "bundle_id": bundle.manifest.bundle_id,
-        "start_s": round(started_s, 1),
-        "texts_per_s": round(len(contexts) / wrote_s, 1),
         "rows": [
             {
                 "product": context.product.product_id,
@@ -93,8 +85,6 @@ def compared(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
         "furthest_score": max((abs(a["score"] - b["score"]) for a, b in same if a["score"] is not None), default=None),
         "furthest_mean_logprob": max(abs(a["mean_logprob"] - b["mean_logprob"]) for a, b in same),
         "accepted": {run["engine"]: sum(row["accepted"] for row in run["rows"]) for run in (one, other)},
-        "texts_per_s": {run["engine"]: run["texts_per_s"] for run in (one, other)},
-        "start_s": {run["engine"]: run["start_s"] for run in (one, other)},
         "differences": [{one["engine"]: a, other["engine"]: b} for a, b in pairs if a["text"] != b["text"]][:SHOWN],
     }
     return told | {"ok": told["same_text"] >= SAME_TEXTS}
