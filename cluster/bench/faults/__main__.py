@@ -5,6 +5,7 @@ One served graph takes most of them one after the other, and has to be well agai
 
 import argparse
 import json
+import os
 import sys
 import tempfile
 import time
@@ -204,7 +205,7 @@ def main() -> None:
     try:
         for fault in faults:
             print(f"{fault.id} {fault.name}: {fault.done}", flush=True)
-            row = run(fault, stage, folder) | ran
+            row = run(fault, stage, folder) | ran | {"load_average": os.getloadavg()[1]}
             rows.append(row)
             print(f"  {row['seconds']:.0f} s, {'kept' if row['kept'] else 'NOT KEPT'}: {row['told']}", flush=True)
             for wrong in row["wrong"]:

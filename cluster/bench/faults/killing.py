@@ -28,7 +28,7 @@ STOPPED_S = 60.0
 
 
 def model_replica(scene: Scene) -> Seen:
-    with Traffic(scene, name="F1") as traffic:
+    with Traffic(scene, name="F1", items=6) as traffic:
         traffic.flow(6.0)
         alone_s, alone_back_s = _killed(scene, traffic, 1)
         traffic.flow(3.0)
@@ -37,6 +37,7 @@ def model_replica(scene: Scene) -> Seen:
     meanwhile = [page for page in traffic.pages if all_s <= sent_s(page) <= all_s + all_back_s - 1]
     lost = _waited_for(lambda: scene.metric(HOP_FAILURES.name, deployment="generator"))
     wrong = unless(lost >= 1, "no call to a generator was counted as failed")
+    wrong += unless(in_flight(traffic.pages, alone_s) and in_flight(traffic.pages, all_s), "no page was inside when it was killed")
     wrong += unless(any(map(waited, meanwhile)), "without any generator no page said so")
     told = (
         f"One of two generators killed with {in_flight(traffic.pages, alone_s)} pages inside, another up after {alone_back_s:.0f} s; both "
