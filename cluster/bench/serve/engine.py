@@ -46,7 +46,6 @@ BARS = {("batch", "fp32"): 3.3, ("batch", "bf16"): 2.1, ("pages", "fp32"): 4.0, 
 def prompts(bundle: LoadedBundle, snapshot: Snapshot) -> dict[str, list[list[Sequence]]]:
     """ "batch": one list of BATCH sequences, a user each; "pages": PAGES lists of PAGE, a user a page. As serving makes them."""
     people = dict.fromkeys(row.user_id for row in snapshot.reasons() if row.user_id is not None)
-    people = dict.fromkeys(row.user_id for row in snapshot.reasons() if row.user_id is not None)
     users = [user for user in people if snapshot.behavior(user).last_viewed is not None]
     products = list(islice(snapshot.products(), BATCH + PAGE * PAGES))
 

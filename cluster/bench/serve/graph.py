@@ -269,13 +269,15 @@ def main() -> None:
     """Raises LiyouError where a bar is missed, figures written."""
     words = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     words.add_argument("--rounds", type=int, default=5, help="rounds that count")
-    words.add_argument("--only", choices=("fp32", "bf16", "cached"), help="only this part")
+    words.add_argument("--only", choices=("fp32", "bf16", "cached"), help="only this part; what the file holds of the others stays")
     words.add_argument("--to", type=Path, default=RESULTS)
     given = words.parse_args()
     torch.set_num_threads(1)
     snapshot = shop()
     folder = (OUT / "snapshot").resolve()
-    told: dict[str, Any] = {"command": "make bench-serve", "commit": commit(), "machine": machine(), "beside_bare": {}}
+    before: dict[str, Any] = json.loads(given.to.read_text()) if given.only and given.to.exists() else {}
+    told: dict[str, Any] = before | {"command": "make bench-serve", "commit": commit(), "machine": machine()}
+    told.setdefault("beside_bare", {})
     for dtype in ENGINES:
         if given.only in (None, dtype):
             told["beside_bare"][dtype] = beside_bare(dtype, snapshot, folder, rounds=given.rounds)
