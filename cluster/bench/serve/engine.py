@@ -45,8 +45,7 @@ BARS = {("batch", "fp32"): 3.3, ("batch", "bf16"): 2.1, ("pages", "fp32"): 4.0, 
 
 def prompts(bundle: LoadedBundle, snapshot: Snapshot) -> dict[str, list[list[Sequence]]]:
     """ "batch": one list of BATCH sequences, a user each; "pages": PAGES lists of PAGE, a user a page. As serving makes them."""
-    people = dict.fromkeys(row.user_id for row in snapshot.reasons() if row.user_id is not None)
-    users = [user for user in people if snapshot.behavior(user).last_viewed is not None]
+    users = users_with_a_past(snapshot)
     products = list(islice(snapshot.products(), BATCH + PAGE * PAGES))
 
     def contexts(user_of: Callable[[int], str], numbers: range) -> list[Context]:
@@ -62,6 +61,12 @@ def prompts(bundle: LoadedBundle, snapshot: Snapshot) -> dict[str, list[list[Seq
             for page in range(PAGES)
         ],
     }
+
+
+def users_with_a_past(snapshot: Snapshot) -> list[str]:
+    """Of whom a reason was written, and who have looked at something."""
+    people = dict.fromkeys(row.user_id for row in snapshot.reasons() if row.user_id is not None)
+    return [user for user in people if snapshot.behavior(user).last_viewed is not None]
 
 
 def ways_of(bundles: dict[str, LoadedBundle], decoding: DecodingParams) -> dict[str, Callable[[list[Sequence]], int]]:

@@ -8,8 +8,6 @@ idles. Rounds alternate; the first is not counted. Cached pages are asked of the
 import argparse
 import asyncio
 import json
-import os
-import socket
 import statistics
 import sys
 import time
@@ -27,8 +25,8 @@ import torch
 import yaml
 
 from cluster.bench.first_run import commit, machine
-from cluster.bench.serve.engine import DTYPES, OUT, shop
-from cluster.local_server import local_server
+from cluster.bench.serve.engine import DTYPES, OUT, shop, users_with_a_past
+from cluster.local_server import free_port, local_server
 from common.bundle.load import LoadedBundle, load_bundle
 from common.contract.wire import ReasonsRequest
 from common.domain.context import Context
@@ -57,8 +55,7 @@ Body = dict[str, Any]
 
 def bodies(snapshot: Snapshot) -> dict[str, list[Body]]:
     """A user a page, who has looked at something; no item twice in a page."""
-    people = dict.fromkeys(row.user_id for row in snapshot.reasons() if row.user_id is not None)
-    users = [user for user in people if snapshot.behavior(user).last_viewed is not None]
+    users = users_with_a_past(snapshot)
     ids = [product.product_id for product in islice(snapshot.products(), 400)]
 
     def body(number: int, size: int) -> Body:
@@ -156,19 +153,12 @@ class Served:
 
 @contextmanager
 def served(name: str, settings: dict[str, Any], *, haproxy: bool = False) -> Iterator[Served]:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
     file = OUT / f"{name}.yaml"
     file.write_text(yaml.safe_dump(settings))
     before = set(psutil.Process().children(recursive=True))
-    if haproxy:
-        os.environ["RAY_SERVE_ENABLE_HA_PROXY"] = "1"
-    try:
-        with local_server(["--config", str(file), "--port", str(port)], log=OUT / f"{name}.log") as told:
-            yield Served(told["url"], [one for one in psutil.Process().children(recursive=True) if one not in before])
-    finally:
-        os.environ.pop("RAY_SERVE_ENABLE_HA_PROXY", None)
+    environment = {"RAY_SERVE_ENABLE_HA_PROXY": "1"} if haproxy else {}
+    with local_server(["--config", str(file), "--port", str(free_port())], log=OUT / f"{name}.log", environment=environment) as told:
+        yield Served(told["url"], [one for one in psutil.Process().children(recursive=True) if one not in before])
 
 
 def settings_of(dtype: str, snapshot: Path, *, cache: bool) -> dict[str, Any]:

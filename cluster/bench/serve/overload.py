@@ -1,7 +1,7 @@
 """Ten times more than the served graph can do, for two minutes, and what becomes of it. `make bench-overload`.
 
 Pages of 20, no cache, one thread of the engine, the driver on the same cores. Capacity is what pages that wait for one another get: items
-accepted in time, a second. The overload is an open loop. All is one run: capacity, a calm second, the overload, and how soon a page is
+accepted in time, a second. The overload is an open loop. All is one run: capacity, the overload, and how soon a page is
 answered in full again.
 """
 
@@ -52,8 +52,8 @@ def accepted(outcomes: Sequence[Outcome]) -> int:
     return sum(source == "model" for one in outcomes if one.status == 200 and one.latency_s <= DEADLINE_MS / 1000 for source in one.sources)
 
 
-async def closed(url: str, items: Sequence[dict[str, object]], users: Sequence[str], *, seconds: float, seed: int) -> float:
-    """Accepted items in time a second, with CALLERS pages in flight."""
+async def closed(url: str, items: Sequence[dict[str, object]], users: Sequence[str], *, seconds: float, seed: int) -> tuple[float, float]:
+    """Items accepted in time, and items answered at all, a second, with CALLERS pages in flight."""
     rng, until, found = random.Random(seed), time.monotonic() + seconds, []
 
     async def call() -> None:
@@ -64,7 +64,8 @@ async def closed(url: str, items: Sequence[dict[str, object]], users: Sequence[s
 
     began = time.monotonic()
     await asyncio.gather(*(call() for _ in range(CALLERS)))
-    return accepted(found) / (time.monotonic() - began)
+    took_s = time.monotonic() - began
+    return accepted(found) / took_s, PAGE * len(found) / took_s
 
 
 async def recovered(url: str, items: Sequence[dict[str, object]], users: Sequence[str]) -> float | None:
@@ -110,9 +111,8 @@ def measured(dtype: str, *, overload_s: float) -> dict[str, Any]:
     with served(f"overload-{dtype}", settings(dtype, (OUT / "snapshot").resolve())) as server:
         asyncio.run(closed(server.url, items, users, seconds=5, seed=0))
         before = server.cpu()
-        capacity = asyncio.run(closed(server.url, items, users, seconds=CAPACITY_S, seed=1))
+        capacity, asked = asyncio.run(closed(server.url, items, users, seconds=CAPACITY_S, seed=1))
         print(f"{dtype}: {capacity:.1f} accepted items a second", flush=True)
-        asked = asyncio.run(asked_for(server.url, items, users))
         rate = TIMES * asked / PAGE
         pages = plan(rate=rate, duration_s=overload_s, arrivals="poisson", sizes={PAGE: 1.0}, items=items, users=users, seed=2)
         between = server.cpu()
@@ -125,21 +125,6 @@ def measured(dtype: str, *, overload_s: float) -> dict[str, Any]:
         "cpu_s_at_capacity": {part: round(between[part] - before.get(part, 0.0), 1) for part in between},
         "cpu_s_overloaded": {part: round(after[part] - between.get(part, 0.0), 1) for part in after},
     }  # fmt: skip
-
-
-async def asked_for(url: str, items: Sequence[dict[str, object]], users: Sequence[str]) -> float:
-    """Items answered a second, accepted or not, with CALLERS pages in flight: what ten times more is ten times of."""
-    rng, count, until = random.Random(3), 0, time.monotonic() + 10
-    began = time.monotonic()
-
-    async def call() -> None:
-        nonlocal count
-        while time.monotonic() < until:
-            await drive([Page(0.0, tuple(rng.sample(items, PAGE)), rng.choice(users))], url=url, key=None, deadline_ms=DEADLINE_MS)
-            count += PAGE
-
-    await asyncio.gather(*(call() for _ in range(CALLERS)))
-    return count / (time.monotonic() - began)
 
 
 def summary(

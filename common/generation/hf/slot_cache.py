@@ -1,7 +1,7 @@
 """Key and value buffers in which every sequence owns a fixed row, as transformers' attention modules write to them. Knows no sampling.
 
-A prompt's token sits at its own position, whatever its neighbours' lengths: prompts are padded on the right; what padding writes lies
-beyond the row's position, is masked, and is overwritten before a mask shows it.
+A prompt's token sits at its own position, whatever its neighbours' lengths. What a row holds beyond its position is of another time: it is
+masked, and overwritten before a mask shows it.
 """
 
 import math
